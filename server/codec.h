@@ -1,0 +1,28 @@
+// codec.h -- bytes to requests, replies to bytes. Layer: server (may include everything in src/).
+//
+// Encoding writes each tensor once, straight into the memory the caller gives (the outgoing
+// message), with the headers around it; the bytes are those that protobuf-c would produce.
+// Threads: any thread.
+#pragma once
+#include "server/messages.h"
+
+enum {
+    BM_REQUEST_BYTES_MAX = 64 * 1024,
+    BM_REQUEST_MEMORY_MAX = 1024 * 1024, // what unpacking one request may allocate
+    // Tensor data and offsets start at an offset o of the Response with o % 64 == 12: behind the
+    // 4-byte request id of nng's REQ that is 16-byte aligned in the frame, and 64-byte aligned
+    // where nng's C library puts a large message.
+    BM_WIRE_ALIGNMENT = 64,
+    BM_WIRE_ALIGNMENT_REST = 12,
+};
+
+// On failure nothing needs freeing; the error is for the peer.
+enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
+                                 struct bm_error *err);
+
+// Calls `alloc` once with the exact size and fills what it returns; NULL from it is out of memory.
+enum bm_status bm_reply_encode(const struct bm_reply *reply,
+                               void *(*alloc)(void *context, size_t size), void *context,
+                               struct bm_error *err);
+// What one outcome adds to a reply, roughly, for max_bytes.
+uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome);

@@ -1,0 +1,28 @@
+// config.h -- the server's YAML file, checked. Layer: server (may include src/).
+//
+// Errors say file:line: path, what was expected and what came. Unknown and repeated keys are
+// errors. Threads: one thread, at start.
+#pragma once
+#include "pipeline/registry.h"
+#include "server/catalog.h"
+
+enum { BM_LISTEN_MAX = 16 };
+
+struct bm_config {
+    unsigned nlisten;
+    char *listen[BM_LISTEN_MAX]; // URLs
+    unsigned workers;            // 0 = one per CPU
+    uint64_t memory_bytes;       // 0 = unlimited
+    struct bm_catalog *catalog;
+};
+
+// Reads the file, opens its sources and builds its pipelines. Relative paths are meant from the
+// file's folder.
+enum bm_status bm_config_load(const char *path, const struct bm_registry *registry,
+                              struct bm_config *ret_config, struct bm_error *err);
+void bm_config_fini(struct bm_config *config); // an all-zero config is fine
+
+// A YAML text as values; `name` stands for the file in the errors. Anchors, aliases and tags are
+// refused, depth and size are bounded. The caller frees with bm_value_free().
+enum bm_status bm_yaml_parse(const char *text, size_t size, const char *name,
+                             struct bm_value **ret_value, struct bm_error *err);

@@ -1,0 +1,121 @@
+// messages.h -- requests and replies as plain structs, between the session and the codec.
+// Layer: server (may include everything in src/).
+//
+// The session decides with these under its mutex; codec.c turns them into bytes and back without
+// it. Field meanings are those of proto/batchmill/v1/batchmill.proto.
+// Threads: one owner at a time; a reply may be encoded on any thread.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pipeline/pipeline.h"
+#include "run/outcome.h"
+#include "run/scheduler.h"
+
+enum bm_call_kind {
+    BM_CALL_NONE,
+    BM_CALL_LIST_PIPELINES,
+    BM_CALL_DESCRIBE_PIPELINE,
+    BM_CALL_REGISTER_PIPELINE,
+    BM_CALL_UNREGISTER_PIPELINE,
+    BM_CALL_OPEN_STREAM,
+    BM_CALL_NEXT_BATCHES,
+    BM_CALL_CLOSE_STREAM,
+    BM_CALL_RUN,
+    BM_CALL_GET_RUN,
+    BM_CALL_CANCEL_RUN,
+    BM_CALL_GET_STATUS,
+};
+
+enum bm_shuffle { BM_SHUFFLE_OFF = 0, BM_SHUFFLE_SEEDED = 1, BM_SHUFFLE_DRAWN = 2 };
+
+// Order parameters as given; 0 = not given, as on the wire.
+struct bm_order_request {
+    uint64_t batch_size, seed, n_epochs, n_iters;
+    enum bm_shuffle shuffle;
+    bool endless, drop_last;
+    enum bm_epoch_border epoch_border;
+    uint64_t shard_index, shard_count;
+};
+
+struct bm_open_request { // also of Run, which has no position, cursor or trace
+    const char *pipeline, *position, *cursor; // "" when not given
+    struct bm_order_request order;
+    uint32_t prefetch;
+    enum bm_on_error on_error;
+    bool traced, detached;
+    uint64_t nonce;
+};
+struct bm_next_request {
+    const char *stream;
+    uint64_t first, max_bytes, ack;
+    uint32_t max_batches, wait_ms;
+};
+
+struct bm_request {
+    enum bm_call_kind kind;
+    union {
+        struct bm_open_request open; // OPEN_STREAM, RUN
+        struct bm_next_request next; // NEXT_BATCHES
+        struct {
+            const char *name; // pipeline, stream or run
+            uint64_t ack;     // CLOSE_STREAM
+            uint32_t wait_ms; // GET_RUN
+        } named;              // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
+    };
+    void *decoded; // what the strings lie in; bm_request_fini() frees it
+};
+
+struct bm_opened { // OPEN_STREAM and RUN
+    char id[BM_STREAM_ID_MAX + 1];
+    struct bm_pipeline *pipeline; // referenced
+    uint64_t first_seq, batches, seed, items, epoch_batches;
+    bool endless;
+    uint32_t lease_ms, prefetch;
+    char *position_stem; // owned; NULL for a cursor or a run
+};
+struct bm_batches {
+    char stream[BM_STREAM_ID_MAX + 1];
+    struct bm_pipeline *pipeline; // referenced
+    uint64_t first, end_seq;
+    bool end, stopped;
+    unsigned noutcomes;
+    struct bm_outcome **outcomes; // owned array of references
+};
+enum bm_run_state { BM_RUN_RUNNING = 0, BM_RUN_DONE = 1, BM_RUN_FAILED = 2, BM_RUN_CANCELLED = 3 };
+struct bm_run_report {
+    enum bm_run_state state;
+    uint64_t batches, items, skipped, failed, bytes;
+    double seconds;
+    struct bm_pipeline *pipeline; // referenced
+    struct bm_outcome *error;     // referenced; the first failed batch, or NULL
+    unsigned nnumbers;
+    struct bm_number *numbers;    // owned
+};
+struct bm_status_report {
+    double uptime_seconds;
+    uint32_t workers, streams, runs, pipelines;
+    bool draining;
+    struct bm_scheduler_status scheduler;
+};
+
+struct bm_reply {
+    enum bm_status code; // not OK: only `message` counts
+    char message[BM_ERROR_WHERE_MAX + BM_ERROR_TEXT_MAX + 4];
+    enum bm_call_kind kind;
+    union {
+        struct {
+            unsigned n;
+            struct bm_pipeline **pipelines; // owned array of references, sorted by name
+        } list;
+        struct bm_pipeline *described; // referenced
+        struct bm_opened opened;
+        struct bm_batches batches;
+        struct bm_run_report run;
+        struct bm_status_report status;
+    };
+};
+
+void bm_request_fini(struct bm_request *request); // an all-zero request is fine
+void bm_reply_fini(struct bm_reply *reply);       // gives back every reference; all-zero is fine
+void bm_reply_fail(struct bm_reply *reply, const struct bm_error *err); // after bm_reply_fini()

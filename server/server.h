@@ -1,0 +1,26 @@
+// server.h -- a whole server in a process: pool, scheduler, session, sockets.
+// Layer: server (may include src/). Used by `batchmill serve` and, over inproc://, by a client
+// that brings its server along.
+//
+// Threads: _start and _stop on one thread; the rest from any.
+#pragma once
+#include "server/config.h"
+
+struct bm_server;
+
+struct bm_server_config {
+    const struct bm_catalog *catalog; // borrowed until stopped
+    const char *const *listen;        // URLs: tcp:// ipc:// ws:// inproc://
+    unsigned nlisten;
+    unsigned workers;      // 0 = one per CPU
+    uint64_t memory_bytes; // 0 = unlimited
+    uint32_t lease_ms;     // 0 = the default
+    bool insecure;         // allow listening beyond loopback without a token
+};
+
+enum bm_status bm_server_start(const struct bm_server_config *config,
+                               struct bm_server **ret_server, struct bm_error *err);
+const char *bm_server_url(const struct bm_server *server, unsigned i); // as bound: port 0 resolved
+void bm_server_drain(struct bm_server *server); // refuse new streams
+bool bm_server_idle(struct bm_server *server);  // nothing open any more
+void bm_server_stop(struct bm_server *server);  // at the next action boundaries; frees it

@@ -1,0 +1,71 @@
+// session.h -- what a server knows of its clients: streams, cursors, runs, parked requests.
+// Layer: server (may include src/; neither nng, nor a socket, nor a thread).
+//
+// Pure: a request comes in, replies go out, now or later. It owns no clock, thread or random
+// source; the shell (server.c with transport_nng.c, or a simulator) drives it. A request that has
+// to wait for a batch is parked here and blocks nobody.
+//
+// Threads: everything with the executor's mutex held, except bm_session_flush(), which the shell
+// calls without it, after leaving it.
+#pragma once
+#include "base/list.h"
+#include "server/catalog.h"
+#include "server/messages.h"
+
+enum {
+    BM_SESSION_STREAMS_MAX = 10000,  // open streams and cursor members of all clients
+    BM_SESSION_RUNS_MAX = 1000,      // runs that are not forgotten yet
+    BM_SESSION_LEASE_MS = 60000,
+    BM_SESSION_WAIT_MS_MAX = 30000,
+    BM_SESSION_REPLY_BYTES = 1024 * 1024, // of a reply, when the client sets no max_bytes
+};
+
+struct bm_session;
+
+// One request on its way, embedded in the transport's own context. The transport fills nothing
+// but the zero struct; the session answers each exactly once through bm_session_host.reply.
+struct bm_exchange {
+    struct bm_node node;
+    struct bm_request request;
+    struct bm_reply reply;
+    struct bm_timer timer; // wait_ms
+    void *parked_on;       // the stream or run it waits for, NULL otherwise
+};
+
+struct bm_session_host {
+    // Send exchange->reply. Called without the mutex, from bm_session_flush(); the host encodes,
+    // and then owns the exchange again (bm_exchange_fini it before using it anew).
+    void (*reply)(struct bm_session_host *self, struct bm_exchange *exchange);
+    uint64_t (*random)(struct bm_session_host *self); // 64 unpredictable bits: ids, drawn seeds
+};
+
+struct bm_session_config {
+    struct bm_scheduler *scheduler;
+    struct bm_executor *executor;
+    const struct bm_catalog *catalog;
+    struct bm_session_host *host;
+    unsigned workers;  // for GetStatus
+    uint32_t lease_ms; // 0 = BM_SESSION_LEASE_MS
+};
+
+enum bm_status bm_session_new(const struct bm_session_config *config,
+                              struct bm_session **ret_session, struct bm_error *err);
+// Closes every stream and run; parked exchanges are answered with UNAVAILABLE (flush afterwards).
+void bm_session_close(struct bm_session *session);
+void bm_session_free(struct bm_session *session); // closed and flushed; NULL is fine
+
+// Takes a decoded request (the exchange owns it) and answers it now or later.
+void bm_session_request(struct bm_session *session, struct bm_exchange *exchange);
+// Answers a request that could not be decoded.
+void bm_session_refuse(struct bm_session *session, struct bm_exchange *exchange,
+                       const struct bm_error *err);
+// The client's connection is gone and so is the wish for an answer: unparks the exchange if it is
+// parked and answers it with CANCELLED, so that the host gets it back.
+void bm_session_abandon(struct bm_session *session, struct bm_exchange *exchange);
+
+// No new streams and runs (UNAVAILABLE); what is open goes on.
+void bm_session_drain(struct bm_session *session);
+bool bm_session_idle(const struct bm_session *session); // no stream, member, run or parked request
+
+void bm_session_flush(struct bm_session *session); // without the mutex: hands out due replies
+void bm_exchange_fini(struct bm_exchange *exchange);

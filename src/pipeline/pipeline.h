@@ -1,0 +1,99 @@
+// pipeline.h -- a source and a chain of actions under a name, checked and laid out.
+// Layer: pipeline (may include base, data).
+//
+// A pipeline is immutable once built. Building it parses the actions' parameters, infers every
+// schema, plans which memory passes through, fuses per-item actions, and computes the
+// fingerprint. A *step* is what a worker does in one go: reading the source (step 0), one action,
+// or several fused ones. Locks are named here and made by the scheduler.
+//
+// Threads: immutable after _new; _ref and _unref from any thread.
+#pragma once
+#include <stdint.h>
+
+#include "data/order.h"
+#include "pipeline/registry.h"
+#include "pipeline/value.h"
+
+enum { BM_ACTIONS_MAX = 64, BM_ENGINE_FORMAT = 1 }; // the format is part of the fingerprint
+
+struct bm_pipeline;
+
+// ---- Building ----
+
+// A source may be used by many pipelines; opened once, closed with its last user.
+struct bm_source_ref;
+enum bm_status bm_source_open(const struct bm_registry *registry, const char *name,
+                              const struct bm_value *definition, // {csv: {path: ...}}
+                              const char *directory, struct bm_source_ref **ret_source,
+                              struct bm_error *err);
+struct bm_source_ref *bm_source_ref(struct bm_source_ref *source);
+struct bm_source_ref *bm_source_unref(struct bm_source_ref *source);
+const struct bm_source *bm_source_get(const struct bm_source_ref *source);
+const char *bm_source_name(const struct bm_source_ref *source);
+
+// `actions` is a list (NULL or null: none) of "name" or {name: {parameters}, use_lock: ...}.
+enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *name,
+                               struct bm_source_ref *source, const struct bm_value *actions,
+                               struct bm_pipeline **ret_pipeline, struct bm_error *err);
+struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline);
+struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline);
+
+// ---- Asking ----
+
+const char *bm_pipeline_name(const struct bm_pipeline *pipeline);
+const struct bm_source *bm_pipeline_source(const struct bm_pipeline *pipeline);
+const char *bm_pipeline_source_name(const struct bm_pipeline *pipeline);
+uint64_t bm_pipeline_fingerprint(const struct bm_pipeline *pipeline);
+const struct bm_schema *bm_pipeline_schema(const struct bm_pipeline *pipeline); // of its batches
+bool bm_pipeline_stateful(const struct bm_pipeline *pipeline);
+unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline);
+struct bm_action_info { // borrowed from the pipeline
+    const struct bm_action_type *type;
+    const char *lock;                // or NULL
+    const struct bm_schema *schema;  // after it
+};
+struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, unsigned i);
+
+unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline); // at least 1: reading
+const char *bm_pipeline_step_name(const struct bm_pipeline *pipeline, unsigned step); // "a+b"
+const char *bm_pipeline_step_lock(const struct bm_pipeline *pipeline, unsigned step); // or NULL
+bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step);
+// The most bytes a batch of `nitems` holds at once, as far as the schemas say (ragged components
+// count as 0: what they really took is known after the first batch).
+uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems);
+
+// ---- Running ----
+
+struct bm_work { // one batch on its way through the steps; owned by the scheduler's job
+    const struct bm_pipeline *pipeline;
+    struct bm_batch batch;  // before the next step; after the last one: the result
+    struct bm_batch next;   // of a step that is pending
+    uint64_t *items, *epochs; // [nitems], owned
+    unsigned char *updates;   // of all variables, one after the other, owned; NULL: none
+    const char *stream;       // as in struct bm_call, borrowed
+    uint64_t seq, attempt, epoch, seed;
+    struct bm_call_host *host;
+    struct bm_error error;
+    int failed_action;   // index of the action that failed, -1: reading, or none
+    int64_t failed_item; // index in the source, or -1
+};
+
+// Copies nothing but the numbers; allocates items, epochs and updates for batch `seq`.
+enum bm_status bm_work_init(struct bm_work *work, const struct bm_pipeline *pipeline,
+                            const struct bm_order *order, uint64_t seq, struct bm_error *err);
+void bm_work_fini(struct bm_work *work);
+// Executes one step on the calling thread. After BM_RESULT_PENDING the step is ended, once its
+// result is known, by bm_work_resume(), which may be called on any one thread.
+enum bm_result bm_work_step(struct bm_work *work, unsigned step);
+enum bm_result bm_work_resume(struct bm_work *work, unsigned step, enum bm_result result);
+void bm_work_drop(struct bm_work *work); // frees the tensors, keeps the rest
+
+// ---- Variables of a stream ----
+
+struct bm_variables; // one set per stream
+enum bm_status bm_variables_new(const struct bm_pipeline *pipeline,
+                                struct bm_variables **ret_variables, struct bm_error *err);
+void bm_variables_free(struct bm_variables *variables);
+void bm_variables_merge(struct bm_variables *variables, const struct bm_work *work);
+unsigned bm_variables_count(const struct bm_variables *variables);
+void bm_variables_report(const struct bm_variables *variables, struct bm_number *ret_numbers);

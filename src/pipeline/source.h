@@ -1,0 +1,41 @@
+// source.h -- where items come from: knows how many there are, reads any of them.
+// Layer: pipeline (may include base, data).
+//
+// Threads: open() and close() on one thread; read() from any worker, for several batches at once.
+#pragma once
+#include <stdint.h>
+
+#include "data/batch.h"
+#include "pipeline/params.h"
+
+struct bm_source_type;
+
+struct bm_source { // embedded at the start of a type's own struct
+    const struct bm_source_type *type;
+    uint64_t nitems;
+    struct bm_schema schema;
+    // Hash of the data's identity: equal for equal data on two servers (contents, or an id that
+    // the user gave), never of a modification time.
+    uint64_t identity;
+};
+
+struct bm_source_type {
+    const char *name;
+    const char *doc;
+    const struct bm_param *params;
+    unsigned nparams;
+    size_t config_bytes;
+    // Relative paths are meant from `directory` (of the configuration file). Copies what it
+    // needs of `config`. Errors about data name file, row and column.
+    enum bm_status (*open)(const void *config, const char *directory, const char *where,
+                           struct bm_source **ret_source, struct bm_error *err);
+    void (*close)(struct bm_source *source); // NULL never comes
+    // Fills every component of `batch` for its items (all < nitems). Dense tensors are allocated;
+    // ragged ones are for the source to allocate. An error names the item in `ret_row` (row in
+    // the batch), or leaves it alone.
+    enum bm_status (*read)(const struct bm_source *source, struct bm_batch *batch,
+                           int64_t *ret_row, struct bm_error *err);
+};
+
+// "directory/path", or `path` itself when absolute. NULL when out of memory; the caller frees.
+char *bm_source_path(const char *directory, const char *path);
