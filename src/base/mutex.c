@@ -5,12 +5,6 @@
 
 #include "base/error.h"
 
-#if defined(__clang__)
-#define BM_UNCHECKED __attribute__((no_thread_safety_analysis))
-#else
-#define BM_UNCHECKED
-#endif
-
 void bm_mutex_init(struct bm_mutex *mutex)
 {
     BM_ASSERT(pthread_mutex_init(&mutex->raw, NULL) == 0);

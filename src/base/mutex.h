@@ -12,11 +12,13 @@
 #define BM_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
 #define BM_ACQUIRES(...) __attribute__((acquire_capability(__VA_ARGS__)))
 #define BM_RELEASES(...) __attribute__((release_capability(__VA_ARGS__)))
+#define BM_UNCHECKED __attribute__((no_thread_safety_analysis))
 #else
 #define BM_CAPABILITY(name)
 #define BM_REQUIRES(...)
 #define BM_ACQUIRES(...)
 #define BM_RELEASES(...)
+#define BM_UNCHECKED
 #endif
 
 struct BM_CAPABILITY("mutex") bm_mutex {

@@ -21,8 +21,8 @@ enum bm_status bm_lock_table_new(struct bm_lock_table **ret_table, struct bm_err
 void bm_lock_table_free(struct bm_lock_table *table); // every lock free and unused; NULL is fine
 
 // The lock of that name, made at its first use; each get needs one put.
-enum bm_status bm_lock_get(struct bm_lock_table *table, const char *name,
-                           struct bm_lock **ret_lock, struct bm_error *err);
+enum bm_status bm_lock_get(struct bm_lock_table *table, const char *name, struct bm_lock **ret_lock,
+                           struct bm_error *err);
 void bm_lock_put(struct bm_lock *lock); // NULL is fine
 
 // True: `waiter` now holds the lock. False: it is parked at the end of the line and is borrowed

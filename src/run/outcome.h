@@ -4,6 +4,7 @@
 // Shared by reference, so that a reply is encoded, and repeated, without the scheduler's mutex.
 // Threads: immutable once a stream hands it out; _ref and _unref from any thread.
 #pragma once
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "pipeline/pipeline.h"
@@ -26,12 +27,17 @@ struct bm_outcome {
     enum bm_outcome_kind kind;
     uint64_t seq, epoch;
     uint64_t nitems;
-    uint64_t bytes;           // of its tensors
-    struct bm_work work;      // .batch and .items of a BATCH; .error, .failed_* of a failure
+    uint64_t bytes;      // of its tensors
+    struct bm_work work; // .batch and .items of a BATCH; .error, .failed_* of a failure
     uint64_t created_ns, finished_ns; // finished: 0 while it is not
     unsigned nspans;
     struct bm_span *spans; // [steps of the pipeline], or NULL when not traced
+    atomic_uint refs;
+    struct bm_outcome *next_garbage; // the scheduler's
 };
+
+// With one reference; its work is all zero. NULL: out of memory.
+struct bm_outcome *bm_outcome_new(uint64_t seq, unsigned nspans);
 
 struct bm_outcome *bm_outcome_ref(struct bm_outcome *outcome);
 struct bm_outcome *bm_outcome_unref(struct bm_outcome *outcome); // returns NULL; NULL is fine

@@ -6,8 +6,8 @@
 // machine: events in (ask, pick, done, timer), effects out (executor calls, listener calls). It has
 // no thread, clock or randomness of its own; tests drive it on virtual time.
 //
-// Threads: with the executor's mutex held (bm_executor.enter), except bm_job_step(), which runs
-// on the worker that picked the job, without it.
+// Threads: with the executor's mutex held (bm_executor.enter), except bm_job_begin() and
+// bm_job_step(), which run on the worker that picked the job, without it.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,14 +24,14 @@ struct bm_job;
 
 enum bm_event_kind { // in the order of a batch's life
     BM_EVENT_CREATED,
-    BM_EVENT_STARTED,  // a step began; without the mutex, on its worker
-    BM_EVENT_FINISHED, // a step ended; without the mutex when it did not wait
-    BM_EVENT_PARKED,   // waits for the step's lock
-    BM_EVENT_GRANTED,  // has it now
-    BM_EVENT_WAITING,  // the step waits without a worker
-    BM_EVENT_READY,    // outcome known
+    BM_EVENT_STARTED,   // a step began; without the mutex, on its worker
+    BM_EVENT_FINISHED,  // a step ended; without the mutex when it did not wait
+    BM_EVENT_PARKED,    // waits for the step's lock
+    BM_EVENT_GRANTED,   // has it now
+    BM_EVENT_WAITING,   // the step waits without a worker
+    BM_EVENT_READY,     // outcome known
     BM_EVENT_COMMITTED, // took its place in the order: may be handed out
-    BM_EVENT_RELEASED, // the consumer asked for the next one
+    BM_EVENT_RELEASED,  // the consumer asked for the next one
 };
 struct bm_event {
     enum bm_event_kind kind;
@@ -70,15 +70,16 @@ struct bm_stream_config {
     uint64_t first_seq; // where it starts: 0, or a position
     unsigned prefetch;  // batches beside the one the consumer holds, 0 to BM_PREFETCH_MAX
     enum bm_on_error on_error;
-    bool traced;                          // keep spans
-    const char *id;                       // copied; seen by actions
-    struct bm_stream_listener *listener;  // borrowed until closed, or NULL
+    bool traced;                         // keep spans
+    const char *id;                      // copied; seen by actions
+    struct bm_stream_listener *listener; // borrowed until closed, or NULL
 };
 
 enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_stream_config *config,
                               struct bm_stream **ret_stream, struct bm_error *err);
 // The consumer has asked for batch `seq`, and so is done with all before it: releases those and
-// fills the window [seq, seq + prefetch]. Asking for an earlier one than before changes nothing.
+// fills the window [seq, seq + prefetch]. Asking for an earlier one than before changes nothing,
+// and nobody can be done with what was never handed out: a later one than the next is cut to that.
 // Nothing is created before the first ask.
 void bm_stream_ask(struct bm_stream *stream, uint64_t seq);
 
@@ -99,6 +100,7 @@ struct bm_stream_counts {
     uint64_t batches, items, skipped, failed; // committed so far
     uint64_t bytes;
     uint64_t created, asked; // asked: next_seq the consumer wants; first_seq before the first ask
+    uint64_t end_seq;        // no batch here or later, as far as known; BM_ORDER_ENDLESS
     unsigned in_flight;      // created and not released
     bool ended;              // everything was committed
     bool stopped;            // by a failure, with on_error: stop
@@ -109,12 +111,25 @@ const char *bm_stream_id(const struct bm_stream *stream);
 
 // ---- Jobs, for the executor's side ----
 
-// The next job for a free worker, or NULL. Afterwards: bm_job_step() without the mutex until it
-// returns false, then bm_job_done() with it. True from done(): go on stepping the same job.
+// The next job for a free worker, or NULL. Afterwards, without the mutex:
+//
+//     while (bm_job_begin(job) && bm_job_step(job))
+//         ;
+//
+// and then bm_job_done() with it; true from done(): go round again with the same job. begin()
+// says that a step starts now (false: there is none to run), step() runs it (true: the next one
+// needs no decision of the scheduler). They are two so that virtual time can pass between them.
 struct bm_job *bm_scheduler_pick(struct bm_scheduler *scheduler, unsigned worker);
+bool bm_job_begin(struct bm_job *job);
 bool bm_job_step(struct bm_job *job);
 bool bm_job_done(struct bm_job *job);
-// The step that bm_job_step() would run next, and whose it is; for executors on virtual time.
+
+// What was released and still has to be freed, as a chain for bm_outcomes_free(): the executor
+// takes it with the mutex, and frees it without.
+struct bm_outcome *bm_scheduler_garbage(struct bm_scheduler *scheduler);
+void bm_outcomes_free(struct bm_outcome *chain);
+
+// The step that begin() and step() would run next, and whose it is; for virtual time.
 unsigned bm_job_next_step(const struct bm_job *job);
 uint64_t bm_job_seq(const struct bm_job *job);
 const struct bm_stream *bm_job_stream(const struct bm_job *job);
@@ -122,11 +137,11 @@ const struct bm_stream *bm_job_stream(const struct bm_job *job);
 // ---- Figures ----
 
 struct bm_scheduler_status {
-    unsigned nstreams;   // open
-    unsigned nready;     // jobs that wait for a worker
+    unsigned nstreams;                    // open
+    unsigned nready;                      // jobs that wait for a worker
     unsigned nrunning, nparked, nwaiting; // parked: for a lock; waiting: without a worker
     uint64_t memory_used_bytes, memory_bytes;
-    uint64_t batches;    // committed since the start
+    uint64_t batches; // committed since the start
 };
 struct bm_scheduler_status bm_scheduler_status(const struct bm_scheduler *scheduler);
 bool bm_scheduler_idle(const struct bm_scheduler *scheduler); // no job anywhere, no stream open

@@ -1,0 +1,126 @@
+// internal.h -- what scheduler.c, stream.c and job.c share. Layer: run (private).
+//
+// Three files, one idea each: job.c takes one batch through its steps, stream.c keeps the window
+// and the order, scheduler.c says who runs next and what memory is left.
+// Threads: with the executor's mutex held, but for what is marked otherwise.
+#pragma once
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/state.h"
+#include "run/lock.h"
+#include "run/scheduler.h"
+
+enum job_state { // the rules are in job.c
+    JOB_FREE,
+    JOB_READY,
+    JOB_PARKED,
+    JOB_RUNNING,
+    JOB_WAITING,
+    JOB_DONE,
+    JOB_NSTATES
+};
+
+enum job_wait { WAIT_NONE, WAIT_SLEEP, WAIT_DEFERRED };
+
+struct bm_job { // one batch in flight; lives in its stream's ring
+    struct bm_stream *stream;
+    enum job_state state;
+    uint64_t seq;
+    struct bm_outcome *outcome; // NULL once dropped
+    struct bm_node node;        // in a line for workers, while READY
+    struct bm_waiter waiter;    // in a lock's line, while PARKED; its holder afterwards
+    bool holds;                 // the lock of `step`
+    bool first_in_line;         // in scheduler->granted, while READY
+    bool stillborn;             // no memory to begin with: ends its stream in its place
+    atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
+                                // workers without the mutex
+    uint64_t reserved_bytes;    // of the memory budget
+
+    // The worker's while RUNNING, without the mutex:
+    unsigned step;
+    unsigned worker;
+    enum bm_result result; // of the last step
+    bool begun;            // bm_work_init() has been called
+
+    // How a pending step goes on:
+    struct bm_call_host host;
+    struct bm_deferred deferred;
+    struct bm_timer timer;
+    enum job_wait wait;
+    uint64_t sleep_ns;
+    bool resumed; // its end is known (`waited`), and a worker has to carry on from it
+    enum bm_result waited;
+};
+
+struct bm_stream {
+    struct bm_node node; // in scheduler->streams
+    struct bm_scheduler *scheduler;
+    struct bm_pipeline *pipeline;
+    struct bm_order order;
+    struct bm_stream_listener *listener;
+    enum bm_on_error on_error;
+    bool traced, closed, stopped;
+    char id[BM_STREAM_ID_MAX + 1];
+
+    // first_seq <= asked <= committed <= created; created <= asked + window
+    bool started;
+    uint64_t asked;     // first batch not released: what the consumer holds or waits for
+    uint64_t committed; // every one before it has taken its place in the order
+    uint64_t created;
+    uint64_t end_seq;       // there is no batch here or later
+    unsigned nalive;        // jobs that are not FREE
+    unsigned window;        // prefetch + 1
+    struct bm_job *ring;    // job of batch seq lives at ring[seq % window]
+    struct bm_lock **locks; // [steps], NULL where a step has none
+
+    uint64_t batch_bytes; // what one batch took at most so far
+    struct bm_node hungry_node;
+    bool hungry;              // wants to create more than the budget allows
+    struct bm_outcome *spare; // so that running out of memory can still be said
+
+    struct bm_node ring_node; // in scheduler->turns, while it has ready jobs
+    struct bm_list ready;     // of bm_job
+    unsigned nready;
+
+    struct bm_variables *variables;
+    struct bm_stream_counts counts;
+};
+
+struct bm_scheduler {
+    struct bm_executor *executor;
+    struct bm_observer *observer;
+    struct bm_lock_table *locks;
+    struct bm_list streams; // also closed ones that still have a job
+    unsigned nstreams;      // open ones
+    struct bm_list turns;   // streams with ready jobs, round robin
+    struct bm_list granted; // jobs that hold a lock and wait for a worker: they go first
+    struct bm_list hungry;  // streams that wait for memory
+    uint64_t memory_bytes, memory_used_bytes;
+    unsigned nready, nrunning, nparked, nwaiting;
+    uint64_t batches;
+    bool feeding; // hungry streams, right now
+    struct bm_outcome *garbage;
+};
+
+// ---- scheduler.c ----
+void scheduler_event(struct bm_scheduler *scheduler, enum bm_event_kind kind,
+                     const struct bm_job *job);         // any thread: tells the observer
+void scheduler_queue(struct bm_job *job, bool granted); // job->state is READY
+void scheduler_unqueue(struct bm_job *job);
+bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes); // false: over the budget
+void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes);
+void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome); // takes it
+
+// ---- job.c ----
+void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
+                struct bm_outcome *outcome, bool stillborn);
+void job_run(struct bm_job *job);  // a READY one: a worker picked it
+void job_free(struct bm_job *job); // a DONE one: its slot is free again
+// Nobody wants it: ends it now, or at its next boundary when a worker or an action has it.
+void job_drop(struct bm_job *job);
+
+// ---- stream.c ----
+void stream_job_done(struct bm_stream *stream, struct bm_job *job); // job->state is DONE
+void stream_fill(struct bm_stream *stream);
+void stream_free_if_over(struct bm_stream *stream); // closed, and its last job is gone

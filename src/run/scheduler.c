@@ -1,0 +1,175 @@
+#include <stdlib.h>
+
+#include "run/internal.h"
+
+enum bm_status bm_scheduler_new(const struct bm_scheduler_config *config,
+                                struct bm_scheduler **ret_scheduler, struct bm_error *err)
+{
+    struct bm_scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (scheduler == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the scheduler");
+    enum bm_status status = bm_lock_table_new(&scheduler->locks, err);
+    if (status != BM_OK) {
+        free(scheduler);
+        return status;
+    }
+    scheduler->executor = config->executor;
+    scheduler->observer = config->observer;
+    scheduler->memory_bytes = config->memory_bytes;
+    bm_list_init(&scheduler->streams);
+    bm_list_init(&scheduler->turns);
+    bm_list_init(&scheduler->granted);
+    bm_list_init(&scheduler->hungry);
+    *ret_scheduler = scheduler;
+    return BM_OK;
+}
+
+void bm_scheduler_free(struct bm_scheduler *scheduler)
+{
+    if (scheduler == NULL)
+        return;
+    BM_ASSERT(bm_scheduler_idle(scheduler));
+    BM_ASSERT(scheduler->memory_used_bytes == 0);
+    bm_outcomes_free(bm_scheduler_garbage(scheduler));
+    bm_lock_table_free(scheduler->locks);
+    free(scheduler);
+}
+
+void scheduler_event(struct bm_scheduler *scheduler, enum bm_event_kind kind,
+                     const struct bm_job *job)
+{
+    struct bm_observer *observer = scheduler->observer;
+    if (observer == NULL)
+        return;
+    observer->event(observer,
+                    &(struct bm_event){
+                        .kind = kind,
+                        .stream = job->stream,
+                        .seq = job->seq,
+                        .step = job->step,
+                        .now_ns = scheduler->executor->clock->now_ns(scheduler->executor->clock),
+                    });
+}
+
+// ---- Who runs next ----
+
+// A stream takes its turn with one job and goes to the back of the line, so that a stream with a
+// wide window cannot crowd out the others. Who was just granted a lock goes before all: the
+// others in that lock's line wait for it.
+void scheduler_queue(struct bm_job *job, bool granted)
+{
+    struct bm_stream *stream = job->stream;
+    struct bm_scheduler *scheduler = stream->scheduler;
+    job->first_in_line = granted;
+    if (granted) {
+        bm_list_push_back(&scheduler->granted, &job->node);
+    } else {
+        bm_list_push_back(&stream->ready, &job->node);
+        if (stream->nready++ == 0)
+            bm_list_push_back(&scheduler->turns, &stream->ring_node);
+    }
+    scheduler->executor->wake(scheduler->executor);
+}
+
+void scheduler_unqueue(struct bm_job *job)
+{
+    struct bm_stream *stream = job->stream;
+    bm_list_remove(&job->node);
+    if (!job->first_in_line && --stream->nready == 0)
+        bm_list_remove(&stream->ring_node);
+}
+
+struct bm_job *bm_scheduler_pick(struct bm_scheduler *scheduler, unsigned worker)
+{
+    struct bm_node *node = bm_list_pop_front(&scheduler->granted);
+    if (node == NULL) {
+        struct bm_node *turn = bm_list_pop_front(&scheduler->turns);
+        if (turn == NULL)
+            return NULL;
+        struct bm_stream *stream = BM_CONTAINER(turn, struct bm_stream, ring_node);
+        node = bm_list_pop_front(&stream->ready);
+        if (--stream->nready > 0)
+            bm_list_push_back(&scheduler->turns, turn);
+    }
+    struct bm_job *job = BM_CONTAINER(node, struct bm_job, node);
+    job->worker = worker;
+    job_run(job);
+    return job;
+}
+
+// ---- Memory ----
+
+bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes)
+{
+    uint64_t budget = scheduler->memory_bytes;
+    if (budget > 0 &&
+        (scheduler->memory_used_bytes > budget || budget - scheduler->memory_used_bytes < bytes))
+        return false;
+    scheduler->memory_used_bytes += bytes;
+    return true;
+}
+
+void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes)
+{
+    BM_ASSERT(scheduler->memory_used_bytes >= bytes);
+    scheduler->memory_used_bytes -= bytes;
+    if (scheduler->feeding)
+        return;
+    scheduler->feeding = true;
+    while (!bm_list_empty(&scheduler->hungry)) {
+        struct bm_node *first = scheduler->hungry.head.next;
+        struct bm_stream *stream = BM_CONTAINER(first, struct bm_stream, hungry_node);
+        uint64_t created = stream->created;
+        stream_fill(stream);
+        if (stream->hungry && stream->created == created)
+            break;            // not enough even for the first in line: nobody overtakes it
+        if (stream->hungry) { // it got some; now the others
+            bm_list_remove(first);
+            bm_list_push_back(&scheduler->hungry, first);
+        }
+    }
+    scheduler->feeding = false;
+}
+
+void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome)
+{
+    outcome->next_garbage = scheduler->garbage;
+    scheduler->garbage = outcome;
+}
+
+struct bm_outcome *bm_scheduler_garbage(struct bm_scheduler *scheduler)
+{
+    struct bm_outcome *chain = scheduler->garbage;
+    scheduler->garbage = NULL;
+    return chain;
+}
+
+void bm_outcomes_free(struct bm_outcome *chain)
+{
+    while (chain != NULL) {
+        struct bm_outcome *next = chain->next_garbage;
+        bm_outcome_unref(chain);
+        chain = next;
+    }
+}
+
+// ---- Figures ----
+
+struct bm_scheduler_status bm_scheduler_status(const struct bm_scheduler *scheduler)
+{
+    return (struct bm_scheduler_status){
+        .nstreams = scheduler->nstreams,
+        .nready = scheduler->nready,
+        .nrunning = scheduler->nrunning,
+        .nparked = scheduler->nparked,
+        .nwaiting = scheduler->nwaiting,
+        .memory_used_bytes = scheduler->memory_used_bytes,
+        .memory_bytes = scheduler->memory_bytes,
+        .batches = scheduler->batches,
+    };
+}
+
+bool bm_scheduler_idle(const struct bm_scheduler *scheduler)
+{
+    return bm_list_empty(&scheduler->streams);
+}
