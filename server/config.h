@@ -22,6 +22,10 @@ enum bm_status bm_config_load(const char *path, const struct bm_registry *regist
                               struct bm_config *ret_config, struct bm_error *err);
 void bm_config_fini(struct bm_config *config); // an all-zero config is fine
 
+// "1048576", "512MiB", "4GiB", with the units B kB KiB MB MiB GB GiB TB TiB.
+enum bm_status bm_config_parse_size(const char *text, const char *where, uint64_t *ret_bytes,
+                                    struct bm_error *err);
+
 // A YAML text as values; `name` stands for the file in the errors. Anchors, aliases and tags are
 // refused, depth and size are bounded. The caller frees with bm_value_free().
 enum bm_status bm_yaml_parse(const char *text, size_t size, const char *name,

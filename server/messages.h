@@ -38,7 +38,7 @@ struct bm_order_request {
     uint64_t shard_index, shard_count;
 };
 
-struct bm_open_request { // also of Run, which has no position, cursor or trace
+struct bm_open_request {                      // also of Run, which has no position, cursor or trace
     const char *pipeline, *position, *cursor; // "" when not given
     struct bm_order_request order;
     uint32_t prefetch;
@@ -61,7 +61,7 @@ struct bm_request {
             const char *name; // pipeline, stream or run
             uint64_t ack;     // CLOSE_STREAM
             uint32_t wait_ms; // GET_RUN
-        } named;              // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
+        } named; // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
     };
     void *decoded; // what the strings lie in; bm_request_fini() frees it
 };
@@ -90,7 +90,7 @@ struct bm_run_report {
     struct bm_pipeline *pipeline; // referenced
     struct bm_outcome *error;     // referenced; the first failed batch, or NULL
     unsigned nnumbers;
-    struct bm_number *numbers;    // owned
+    struct bm_number *numbers; // owned
 };
 struct bm_status_report {
     double uptime_seconds;

@@ -13,8 +13,8 @@
 #include "server/messages.h"
 
 enum {
-    BM_SESSION_STREAMS_MAX = 10000,  // open streams and cursor members of all clients
-    BM_SESSION_RUNS_MAX = 1000,      // runs that are not forgotten yet
+    BM_SESSION_STREAMS_MAX = 10000, // open streams and cursor members of all clients
+    BM_SESSION_RUNS_MAX = 1000,     // runs that are not forgotten yet
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
     BM_SESSION_REPLY_BYTES = 1024 * 1024, // of a reply, when the client sets no max_bytes

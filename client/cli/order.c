@@ -1,0 +1,135 @@
+// order.c -- the order parameters as options; gen, next, run and trace take the same ones.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+
+enum {
+    KEY_BATCH_SIZE = 0x200,
+    KEY_SHUFFLE,
+    KEY_SEED,
+    KEY_N_EPOCHS,
+    KEY_N_ITERS,
+    KEY_DROP_LAST,
+    KEY_BORDER,
+    KEY_SHARD,
+    KEY_PREFETCH,
+    KEY_ON_ERROR,
+    KEY_POSITION
+};
+
+static const struct argp_option order_options[] = {
+    {NULL, 0, NULL, 0, "Order:", 2},
+    {"batch-size", KEY_BATCH_SIZE, "N", 0, "items in a batch (required)", 2},
+    {"shuffle", KEY_SHUFFLE, "SEED|draw", 0,
+     "shuffle by this seed, or by one that the server draws and the summary shows", 2},
+    {"seed", KEY_SEED, "SEED", 0, "of random actions, without shuffling; default 0", 2},
+    {"n-epochs", KEY_N_EPOCHS, "N", 0, "passes over the source, 0 = endless; default 1", 2},
+    {"n-iters", KEY_N_ITERS, "N", 0, "batches, over as many epochs as it takes", 2},
+    {"drop-last", KEY_DROP_LAST, NULL, 0, "leave incomplete batches out", 2},
+    {"epoch-border", KEY_BORDER, "stop|cross", 0, "may a batch hold items of two epochs?", 2},
+    {"shard", KEY_SHARD, "I/N", 0, "take part I (from 0) of N", 2},
+    {"prefetch", KEY_PREFETCH, "N", 0, "batches worked on beside the one in use; default 0", 2},
+    {"on-error", KEY_ON_ERROR, "stop|skip|report", 0, "what a failed batch does", 2},
+    {"position", KEY_POSITION, "TOKEN", 0, "go on where a stream stood", 2},
+    {0},
+};
+
+static unsigned order_choice(struct argp_state *state, const char *option, const char *text,
+                             const char *const *choices)
+{
+    unsigned i = 0;
+    while (choices[i] != NULL && strcmp(choices[i], text) != 0)
+        i++;
+    if (choices[i] == NULL)
+        argp_error(state, "--%s: \"%s\" is not one of the choices in --help", option, text);
+    return i;
+}
+
+static void order_shuffle(struct cli_order *input, struct argp_state *state, const char *text)
+{
+    if (strcmp(text, "draw") == 0) {
+        input->order.shuffle = BATCHMILL_SHUFFLE_DRAWN;
+        return;
+    }
+    input->order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
+    input->order.seed = cli_number(state, "shuffle", text, 0, UINT64_MAX);
+}
+
+static void order_shard(struct cli_order *input, struct argp_state *state, const char *text)
+{
+    char index[24];
+    const char *slash = strchr(text, '/');
+    if (slash == NULL || (size_t)(slash - text) >= sizeof index)
+        argp_error(state, "--shard: expected I/N, such as 0/4, got \"%s\"", text);
+    snprintf(index, sizeof index, "%.*s", (int)(slash - text), text);
+    input->order.shard_count = cli_number(state, "shard", slash + 1, 1, UINT64_MAX);
+    input->order.shard_index = cli_number(state, "shard", index, 0, input->order.shard_count - 1);
+}
+
+static void order_check(const struct cli_order *input, struct argp_state *state)
+{
+    if (!input->has_batch_size && input->order.position == NULL)
+        argp_error(state, "--batch-size is required");
+    if (input->order.n_epochs != BATCHMILL_UNSET && input->order.n_iters != BATCHMILL_UNSET)
+        argp_error(state, "--n-epochs and --n-iters exclude each other");
+    if (input->has_seed && input->order.shuffle != BATCHMILL_SHUFFLE_OFF)
+        argp_error(state, "--seed and --shuffle exclude each other: shuffle takes the seed");
+}
+
+static error_t order_parse(int key, char *arg, struct argp_state *state)
+{
+    static const char *const borders[] = {"stop", "cross", NULL};
+    static const char *const policies[] = {"stop", "skip", "report", NULL};
+    struct cli_order *input = state->input;
+    struct batchmill_order *order = &input->order;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        *input = (struct cli_order){.order = BATCHMILL_ORDER_DEFAULTS};
+        return 0;
+    case KEY_BATCH_SIZE:
+        order->batch_size = cli_number(state, "batch-size", arg, 1, UINT64_MAX);
+        input->has_batch_size = true;
+        return 0;
+    case KEY_SHUFFLE:
+        order_shuffle(input, state, arg);
+        return 0;
+    case KEY_SEED:
+        order->seed = cli_number(state, "seed", arg, 0, UINT64_MAX);
+        input->has_seed = true;
+        return 0;
+    case KEY_N_EPOCHS:
+        order->n_epochs = cli_number(state, "n-epochs", arg, 0, UINT64_MAX - 1);
+        return 0;
+    case KEY_N_ITERS:
+        order->n_iters = cli_number(state, "n-iters", arg, 1, UINT64_MAX - 1);
+        return 0;
+    case KEY_DROP_LAST:
+        order->drop_last = true;
+        return 0;
+    case KEY_BORDER:
+        order->epoch_border =
+            (enum batchmill_epoch_border)order_choice(state, "epoch-border", arg, borders);
+        return 0;
+    case KEY_SHARD:
+        order_shard(input, state, arg);
+        return 0;
+    case KEY_PREFETCH:
+        order->prefetch = (uint32_t)cli_number(state, "prefetch", arg, 0, UINT32_MAX);
+        return 0;
+    case KEY_ON_ERROR:
+        order->on_error = (enum batchmill_on_error)order_choice(state, "on-error", arg, policies);
+        return 0;
+    case KEY_POSITION:
+        order->position = arg;
+        return 0;
+    case ARGP_KEY_END:
+        order_check(input, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp cli_order_argp = {.options = order_options, .parser = order_parse};

@@ -1,0 +1,141 @@
+// target.c -- which server a command talks to: one at a URL, or one of its own over inproc.
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "actions/actions.h"
+#include "client/cli/cli.h"
+#include "server/server.h"
+#include "sources/sources.h"
+
+enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT };
+
+static const struct argp_option target_options[] = {
+    {NULL, 0, NULL, 0, "Server:", 1},
+    {"server", KEY_SERVER, "URL", 0,
+     "tcp://host:port, ipc:///path or ws://host:port/path; default tcp://127.0.0.1:7310, or "
+     "$BATCHMILL_SERVER",
+     1},
+    {"config", KEY_CONFIG, "FILE", 0,
+     "no server: host the pipelines of this file in the command's own process", 1},
+    {"timeout", KEY_TIMEOUT, "SECONDS", 0,
+     "give up when the server is silent this long; default 10", 1},
+    {0},
+};
+
+static error_t target_parse(int key, char *arg, struct argp_state *state)
+{
+    struct cli_target *target = state->input;
+    switch (key) {
+    case KEY_SERVER:
+        target->server = arg;
+        return 0;
+    case KEY_CONFIG:
+        target->config = arg;
+        return 0;
+    case KEY_TIMEOUT:
+        target->timeout_ms = (uint32_t)cli_number(state, "timeout", arg, 1, 1000000) * 1000;
+        return 0;
+    case ARGP_KEY_END:
+        if (target->server != NULL && target->config != NULL)
+            argp_error(state, "--server and --config exclude each other");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp cli_target_argp = {.options = target_options, .parser = target_parse};
+
+struct embedded {
+    struct bm_registry *registry;
+    struct bm_config config;
+};
+
+static void embedded_free(struct embedded *embedded)
+{
+    if (embedded == NULL)
+        return;
+    bm_config_fini(&embedded->config);
+    bm_registry_free(embedded->registry);
+    free(embedded);
+}
+
+static enum bm_status embedded_load(const char *path, struct embedded *embedded,
+                                    struct bm_error *err)
+{
+    enum bm_status status = bm_registry_new(&embedded->registry, err);
+    if (status == BM_OK)
+        status = bm_actions_register(embedded->registry, err);
+    if (status == BM_OK)
+        status = bm_sources_register(embedded->registry, err);
+    if (status == BM_OK)
+        status = bm_config_load(path, embedded->registry, &embedded->config, err);
+    return status;
+}
+
+// The server of --config listens nowhere but inside this process.
+static enum cli_exit target_embed(struct cli_target *target, const char **ret_url)
+{
+    struct bm_error error = {0};
+    struct embedded *embedded = calloc(1, sizeof *embedded);
+    enum bm_status status =
+        embedded == NULL ? bm_fail(&error, BM_RESOURCE_EXHAUSTED, target->config, "out of memory")
+                         : embedded_load(target->config, embedded, &error);
+    if (status == BM_OK) {
+        char url[64];
+        snprintf(url, sizeof url, "inproc://batchmill-%ld", (long)getpid());
+        const char *const listen[] = {url};
+        status = bm_server_start(
+            &(struct bm_server_config){.catalog = embedded->config.catalog,
+                                       .listen = listen,
+                                       .nlisten = 1,
+                                       .workers = embedded->config.workers,
+                                       .memory_bytes = embedded->config.memory_bytes},
+            &target->embedded, &error);
+    }
+    if (status != BM_OK) {
+        fprintf(stderr, "%s: %s%s%s\n", program_invocation_name, error.where,
+                error.where[0] == '\0' ? "" : ": ", error.text);
+        embedded_free(embedded);
+        return CLI_FAILED;
+    }
+    target->embedded_config = embedded;
+    *ret_url = bm_server_url(target->embedded, 0);
+    return CLI_DONE;
+}
+
+enum cli_exit cli_target_open(struct cli_target *target)
+{
+    cli_interrupt_setup();
+    const char *url = target->server;
+    if (url == NULL)
+        url = getenv("BATCHMILL_SERVER");
+    if (url == NULL)
+        url = "tcp://127.0.0.1:7310";
+    if (target->config != NULL) {
+        enum cli_exit code = target_embed(target, &url);
+        if (code != CLI_DONE)
+            return code;
+    }
+    struct batchmill_options options = {.timeout_ms = target->timeout_ms};
+    struct batchmill_error error;
+    if (batchmill_connect(url, &options, &target->client, &error) == BATCHMILL_OK)
+        return CLI_DONE;
+    enum cli_exit code = cli_report(program_invocation_name, &error);
+    cli_target_close(target);
+    return code;
+}
+
+void cli_target_close(struct cli_target *target)
+{
+    batchmill_disconnect(target->client);
+    target->client = NULL;
+    if (target->embedded != NULL)
+        bm_server_stop(target->embedded);
+    target->embedded = NULL;
+    embedded_free(target->embedded_config);
+    target->embedded_config = NULL;
+}

@@ -1,0 +1,43 @@
+// types.c -- `batchmill actions` and `batchmill sources`: printed from the tables that parse them.
+#include <stdio.h>
+
+#include "actions/actions.h"
+#include "client/cli/cli.h"
+#include "sources/sources.h"
+
+static int print_types(int argc, char **argv, const char *doc,
+                       void (*print)(const struct bm_registry *registry, struct bm_buffer *out))
+{
+    const struct argp argp = {.doc = doc};
+    argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    struct bm_registry *registry = NULL;
+    struct bm_error error = {0};
+    enum bm_status status = bm_registry_new(&registry, &error);
+    if (status == BM_OK)
+        status = bm_actions_register(registry, &error);
+    if (status == BM_OK)
+        status = bm_sources_register(registry, &error);
+    struct bm_buffer out;
+    bm_buffer_init(&out);
+    if (status == BM_OK)
+        print(registry, &out);
+    if (status != BM_OK)
+        fprintf(stderr, "%s: %s\n", argv[0], error.text);
+    else
+        fputs(bm_buffer_text(&out), stdout);
+    bm_buffer_fini(&out);
+    bm_registry_free(registry);
+    return status == BM_OK && fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
+}
+
+int cli_actions(int argc, char **argv)
+{
+    return print_types(argc, argv, "List the built-in actions and their parameters.",
+                       bm_registry_print_actions);
+}
+
+int cli_sources(int argc, char **argv)
+{
+    return print_types(argc, argv, "List the built-in sources and their parameters.",
+                       bm_registry_print_sources);
+}

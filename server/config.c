@@ -1,0 +1,304 @@
+#include "server/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/size.h"
+#include "pipeline/params.h"
+
+#define DEFAULT_LISTEN "tcp://127.0.0.1:7310"
+
+struct settings { // the top level of the file
+    struct bm_texts listen;
+    int64_t workers;
+    const struct bm_value *memory, *sources, *pipelines;
+};
+static const struct bm_param settings_params[] = {
+    BM_PARAM(struct settings, listen, BM_PARAM_TEXTS,
+             .doc = "URLs to listen on; default " DEFAULT_LISTEN),
+    BM_PARAM(struct settings, workers, BM_PARAM_INTEGER, .fallback = "0", .min = 0, .max = 1024,
+             .doc = "threads of the pool; 0 = one per CPU"),
+    BM_PARAM(struct settings, memory, BM_PARAM_VALUE,
+             .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited"),
+    BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
+    BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
+             .doc = "name: {source: name, actions: [...]}"),
+};
+
+struct pipeline_settings {
+    char *source;
+    const struct bm_value *actions;
+};
+static const struct bm_param pipeline_params[] = {
+    BM_PARAM(struct pipeline_settings, source, BM_PARAM_NAME, .required = true,
+             .doc = "one of `sources`"),
+    BM_PARAM(struct pipeline_settings, actions, BM_PARAM_VALUE, .doc = "the chain, in order"),
+};
+#define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
+
+// ---- Memory sizes ----
+
+enum bm_status bm_config_parse_size(const char *text, const char *where, uint64_t *ret_bytes,
+                                    struct bm_error *err)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t bytes;
+    } units[] = {
+        {"", 1},
+        {"B", 1},
+        {"kB", 1000},
+        {"KiB", 1ull << 10},
+        {"MB", 1000000},
+        {"MiB", 1ull << 20},
+        {"GB", 1000000000ull},
+        {"GiB", 1ull << 30},
+        {"TB", 1000000000000ull},
+        {"TiB", 1ull << 40},
+    };
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    bool digits = text[0] >= '0' && text[0] <= '9' && errno == 0;
+    for (unsigned i = 0; digits && i < COUNT(units); i++) {
+        uint64_t bytes;
+        if (strcmp(end, units[i].suffix) == 0 && bm_size_mul(number, units[i].bytes, &bytes)) {
+            *ret_bytes = bytes;
+            return BM_OK;
+        }
+    }
+    return bm_fail(err, BM_INVALID_ARGUMENT, where,
+                   "expected a number of bytes such as 1048576, 512MiB or 4GiB, got \"%.40s\"",
+                   text);
+}
+
+static enum bm_status config_read_memory(const struct bm_value *memory, uint64_t *ret_bytes,
+                                         struct bm_error *err)
+{
+    if (memory == NULL || memory->kind == BM_VALUE_NULL) {
+        *ret_bytes = 0;
+        return BM_OK;
+    }
+    if (memory->kind != BM_VALUE_TEXT && memory->kind != BM_VALUE_INTEGER)
+        return bm_fail(err, BM_INVALID_ARGUMENT, memory->where,
+                       "expected a number of bytes such as 512MiB, got %s",
+                       bm_value_kind_name(memory));
+    return bm_config_parse_size(memory->text, memory->where, ret_bytes, err);
+}
+
+// ---- Sources and pipelines ----
+
+struct loader {
+    const struct bm_registry *registry;
+    const char *directory;
+    struct bm_error *err;
+    unsigned nsources;
+    struct bm_source_ref **sources;
+};
+
+static enum bm_status config_expect_map(const struct bm_value *value, struct bm_error *err)
+{
+    if (value == NULL || value->kind == BM_VALUE_MAP)
+        return BM_OK;
+    return bm_fail(err, BM_INVALID_ARGUMENT, value->where, "expected a map, got %s",
+                   bm_value_kind_name(value));
+}
+
+static enum bm_status config_open_sources(struct loader *loader, const struct bm_value *sources)
+{
+    enum bm_status status = config_expect_map(sources, loader->err);
+    if (status != BM_OK || sources == NULL)
+        return status;
+    loader->sources = calloc(sources->nchildren + 1, sizeof(struct bm_source_ref *));
+    if (loader->sources == NULL)
+        return bm_fail(loader->err, BM_RESOURCE_EXHAUSTED, sources->where, "out of memory");
+    for (unsigned i = 0; i < sources->nchildren && status == BM_OK; i++) {
+        status = bm_source_open(loader->registry, sources->keys[i], sources->children[i],
+                                loader->directory, &loader->sources[i], loader->err);
+        if (status == BM_OK)
+            loader->nsources++;
+    }
+    return status;
+}
+
+static struct bm_source_ref *config_find_source(const struct loader *loader, const char *name)
+{
+    for (unsigned i = 0; i < loader->nsources; i++) {
+        if (strcmp(bm_source_name(loader->sources[i]), name) == 0)
+            return loader->sources[i];
+    }
+    return NULL;
+}
+
+static enum bm_status config_no_source(const struct loader *loader, const char *where,
+                                       const char *name)
+{
+    struct bm_buffer names;
+    bm_buffer_init(&names);
+    for (unsigned i = 0; i < loader->nsources; i++)
+        bm_buffer_print(&names, "%s%s", i == 0 ? "" : ", ", bm_source_name(loader->sources[i]));
+    enum bm_status status = bm_fail(
+        loader->err, BM_INVALID_ARGUMENT, where, "expected one of `sources` (%s), got \"%s\"",
+        loader->nsources == 0 ? "there are none" : bm_buffer_text(&names), name);
+    bm_buffer_fini(&names);
+    return status;
+}
+
+static enum bm_status config_add_pipeline(struct loader *loader, const char *name,
+                                          const struct bm_value *definition,
+                                          struct bm_catalog *catalog)
+{
+    struct pipeline_settings settings;
+    enum bm_status status = bm_params_parse(pipeline_params, COUNT(pipeline_params), definition,
+                                            definition->where, &settings, loader->err);
+    if (status != BM_OK)
+        return status;
+    struct bm_source_ref *source = config_find_source(loader, settings.source);
+    struct bm_pipeline *pipeline = NULL;
+    if (source == NULL)
+        status =
+            config_no_source(loader, bm_value_find(definition, "source")->where, settings.source);
+    else
+        status = bm_pipeline_new(loader->registry, name, source, settings.actions, &pipeline,
+                                 loader->err);
+    if (status == BM_OK)
+        status = bm_catalog_add(catalog, pipeline, loader->err);
+    if (status != BM_OK)
+        bm_pipeline_unref(pipeline);
+    bm_params_free(pipeline_params, COUNT(pipeline_params), &settings);
+    return status;
+}
+
+static enum bm_status config_build(struct loader *loader, const struct settings *settings,
+                                   struct bm_config *config)
+{
+    enum bm_status status = bm_catalog_new(&config->catalog, loader->err);
+    if (status == BM_OK)
+        status = config_open_sources(loader, settings->sources);
+    if (status == BM_OK)
+        status = config_expect_map(settings->pipelines, loader->err);
+    const struct bm_value *pipelines = settings->pipelines;
+    for (unsigned i = 0; status == BM_OK && pipelines != NULL && i < pipelines->nchildren; i++)
+        status = config_add_pipeline(loader, pipelines->keys[i], pipelines->children[i],
+                                     config->catalog);
+    for (unsigned i = 0; i < loader->nsources; i++)
+        bm_source_unref(loader->sources[i]);
+    free(loader->sources);
+    return status;
+}
+
+static enum bm_status config_copy_listen(const struct settings *settings, const char *path,
+                                         struct bm_config *config, struct bm_error *err)
+{
+    static char *by_default[] = {DEFAULT_LISTEN};
+    const struct bm_texts *given = &settings->listen;
+    unsigned n = given->n == 0 ? 1 : given->n;
+    char **urls = given->n == 0 ? by_default : given->values;
+    if (n > BM_LISTEN_MAX)
+        return bm_fail(err, BM_INVALID_ARGUMENT, path, "listen: expected at most %d URLs, got %u",
+                       BM_LISTEN_MAX, n);
+    for (unsigned i = 0; i < n; i++) {
+        config->listen[i] = strdup(urls[i]);
+        if (config->listen[i] == NULL)
+            return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
+        config->nlisten++;
+    }
+    return BM_OK;
+}
+
+// ---- The file ----
+
+static enum bm_status config_read_fd(int fd, const char *path, struct bm_buffer *text,
+                                     struct bm_error *err)
+{
+    for (;;) {
+        char block[16384];
+        ssize_t got = read(fd, block, sizeof block);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return bm_fail(err, BM_INVALID_ARGUMENT, path, "cannot read: %m");
+        if (got == 0)
+            return BM_OK;
+        bm_buffer_add(text, block, (size_t)got);
+        if (bm_buffer_failed(text))
+            return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
+    }
+}
+
+static enum bm_status config_read_file(const char *path, struct bm_buffer *text,
+                                       struct bm_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return bm_fail(err, BM_NOT_FOUND, path, "cannot open: %m");
+    struct stat info;
+    enum bm_status status;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        status = bm_fail(err, BM_INVALID_ARGUMENT, path, "expected a regular file");
+    else
+        status = config_read_fd(fd, path, text, err);
+    close(fd);
+    return status;
+}
+
+static enum bm_status config_read(const struct bm_value *root, const char *path,
+                                  const struct bm_registry *registry, struct bm_config *config,
+                                  struct bm_error *err)
+{
+    char *directory = strdup(path);
+    if (directory == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
+    struct loader loader = {.registry = registry, .directory = dirname(directory), .err = err};
+    struct settings settings;
+    enum bm_status status =
+        bm_params_parse(settings_params, COUNT(settings_params), root, path, &settings, err);
+    if (status != BM_OK) {
+        free(directory);
+        return status;
+    }
+    config->workers = (unsigned)settings.workers;
+    status = config_read_memory(settings.memory, &config->memory_bytes, err);
+    if (status == BM_OK)
+        status = config_copy_listen(&settings, path, config, err);
+    if (status == BM_OK)
+        status = config_build(&loader, &settings, config);
+    bm_params_free(settings_params, COUNT(settings_params), &settings);
+    free(directory);
+    return status;
+}
+
+enum bm_status bm_config_load(const char *path, const struct bm_registry *registry,
+                              struct bm_config *ret_config, struct bm_error *err)
+{
+    struct bm_buffer text;
+    struct bm_value *root = NULL;
+    struct bm_config config = {0};
+    bm_buffer_init(&text);
+    enum bm_status status = config_read_file(path, &text, err);
+    if (status == BM_OK)
+        status = bm_yaml_parse((const char *)text.data, text.size, path, &root, err);
+    if (status == BM_OK)
+        status = config_read(root, path, registry, &config, err);
+    if (status == BM_OK)
+        *ret_config = config;
+    else
+        bm_config_fini(&config);
+    bm_value_free(root);
+    bm_buffer_fini(&text);
+    return status;
+}
+
+void bm_config_fini(struct bm_config *config)
+{
+    for (unsigned i = 0; i < config->nlisten; i++)
+        free(config->listen[i]);
+    bm_catalog_free(config->catalog);
+    *config = (struct bm_config){0};
+}
