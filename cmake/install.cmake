@@ -17,6 +17,8 @@ if(TARGET libbatchmill)
     install(FILES ${PROJECT_BINARY_DIR}/batchmill-config.cmake
                   ${PROJECT_BINARY_DIR}/batchmill-config-version.cmake
             DESTINATION ${package_dir})
+    file(RELATIVE_PATH BM_PC_INCLUDE
+         ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_FULL_INCLUDEDIR})
     configure_file(cmake/batchmill.pc.in batchmill.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/batchmill.pc
             DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -24,15 +24,15 @@ function(bm_test name)
                          ENVIRONMENT "${BM_TEST_ENVIRONMENT}")
 endfunction()
 
-# heap.c stands in for malloc and its family in each test program, so its objects are linked
-# whole: from an archive the linker might pick it too late.
-add_library(bm_fake_heap OBJECT tests/fakes/heap.c)
-target_include_directories(bm_fake_heap PUBLIC tests)
-target_link_libraries(bm_fake_heap PRIVATE bm_flags)
+# The fakes are linked whole into every test program: heap.c stands in for malloc and its family,
+# and from an archive the linker might pick it too late.
+file(GLOB fakes CONFIGURE_DEPENDS tests/fakes/*.c)
+add_library(bm_fakes OBJECT ${fakes})
+target_include_directories(bm_fakes PUBLIC tests)
+target_link_libraries(bm_fakes PUBLIC ${BM_LAYERS} PRIVATE bm_flags)
 foreach(function malloc calloc realloc reallocarray strdup strndup aligned_alloc posix_memalign)
-    target_link_options(bm_fake_heap INTERFACE -Wl,--wrap=${function})
+    target_link_options(bm_fakes INTERFACE -Wl,--wrap=${function})
 endforeach()
-bm_library(bm_fakes FOLDER tests/fakes DEPENDS ${BM_LAYERS})
 
 foreach(kind unit integration)
     file(GLOB programs CONFIGURE_DEPENDS tests/${kind}/test_*.c)
@@ -45,9 +45,8 @@ foreach(kind unit integration)
     foreach(program IN LISTS programs)
         cmake_path(GET program STEM target)
         add_executable(${target} ${program})
-        target_include_directories(${target} PRIVATE tests)
         target_link_libraries(${target} PRIVATE
-            bm_fake_heap bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
+            bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
         string(REGEX REPLACE "^test_" "" name ${target})
         set(seconds_unit 60)
         set(seconds_integration 300)
@@ -56,6 +55,9 @@ foreach(kind unit integration)
 endforeach()
 
 file(GLOB scripts CONFIGURE_DEPENDS tests/integration/*.sh)
+if(BM_SANITIZE OR NOT TARGET libbatchmill) # a plain program cannot load a sanitized library
+    list(FILTER scripts EXCLUDE REGEX "/install\\.sh$")
+endif()
 foreach(script IN LISTS scripts)
     cmake_path(GET script STEM name)
     bm_test(integration.${name} LABEL integration SECONDS 300 COMMAND sh ${script})

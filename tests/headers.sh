@@ -1,0 +1,33 @@
+#!/bin/sh
+# headers.sh CC "FLAGS;..." "-IDIR;..." -- every header compiles alone, and twice; what users
+# include also compiles as C99 and as C++.
+set -eu
+compiler=$1
+options=$(printf '%s %s' "$2" "$3" | tr ';' ' ')
+failed=0
+
+# syntax PATH COMPILER OPTION...
+syntax() {
+    path=$1
+    shift
+    if ! printf '#include "%s/%s"\n#include "%s/%s"\n' "$PWD" "$path" "$PWD" "$path" |
+        "$@" -fsyntax-only -; then
+        echo "$path: does not compile alone with: $*"
+        failed=1
+    fi
+}
+
+count=0
+for header in $(find src server client tests -name '*.h' | sort); do
+    # shellcheck disable=SC2086 # a list of options
+    syntax "$header" "$compiler" -std=gnu17 $options \
+        -I. -Isrc -Itests -Iclient/c/include -x c
+    count=$((count + 1))
+done
+for header in $(find client/c/include -name '*.h' | sort); do
+    syntax "$header" "$compiler" -std=c99 -Wall -Wextra -Wpedantic -Werror -x c
+    syntax "$header" clang -std=c++11 -Wall -Wextra -Wpedantic -Werror -x c++
+done
+[ "$count" -gt 0 ] || { echo "no header found in $PWD"; exit 1; }
+[ "$failed" -eq 0 ] && echo "$count headers compile alone"
+exit "$failed"
