@@ -24,15 +24,18 @@ function(bm_test name)
                          ENVIRONMENT "${BM_TEST_ENVIRONMENT}")
 endfunction()
 
-# The fakes are linked whole into every test program: heap.c stands in for malloc and its family,
-# and from an archive the linker might pick it too late.
-file(GLOB fakes CONFIGURE_DEPENDS tests/fakes/*.c)
-add_library(bm_fakes OBJECT ${fakes})
+# heap.c stands in for malloc and its family in each test program, so its object is linked whole:
+# from an archive the linker might pick it too late.
+add_library(bm_fake_heap OBJECT tests/fakes/heap.c)
+target_include_directories(bm_fake_heap PUBLIC tests)
+target_link_libraries(bm_fake_heap PRIVATE bm_flags)
+foreach(function malloc calloc realloc reallocarray strdup strndup aligned_alloc posix_memalign)
+    target_link_options(bm_fake_heap INTERFACE -Wl,--wrap=${function})
+endforeach()
+file(GLOB fakes CONFIGURE_DEPENDS tests/fakes/fake_*.c)
+add_library(bm_fakes STATIC ${fakes})
 target_include_directories(bm_fakes PUBLIC tests)
 target_link_libraries(bm_fakes PUBLIC ${BM_LAYERS} PRIVATE bm_flags)
-foreach(function malloc calloc realloc reallocarray strdup strndup aligned_alloc posix_memalign)
-    target_link_options(bm_fakes INTERFACE -Wl,--wrap=${function})
-endforeach()
 
 foreach(kind unit integration)
     file(GLOB programs CONFIGURE_DEPENDS tests/${kind}/test_*.c)
@@ -46,7 +49,7 @@ foreach(kind unit integration)
         cmake_path(GET program STEM target)
         add_executable(${target} ${program})
         target_link_libraries(${target} PRIVATE
-            bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
+            bm_fake_heap bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
         string(REGEX REPLACE "^test_" "" name ${target})
         set(seconds_unit 60)
         set(seconds_integration 300)
