@@ -1,6 +1,6 @@
 # bm_flags: what every target of ours is compiled with. Generated and outside code never sees it.
 add_library(bm_flags INTERFACE)
-target_compile_definitions(bm_flags INTERFACE BM_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(bm_flags INTERFACE _GNU_SOURCE= BM_VERSION="${PROJECT_VERSION}")
 # -ffp-contract=off: the same batch has the same bytes on every machine.
 target_compile_options(bm_flags INTERFACE
     -Wall -Wextra -Wshadow -Wvla -Wconversion -Wswitch-enum -Wstrict-prototypes
