@@ -16,7 +16,7 @@ GOOD = {
     "server/codec.c": '#include "batchmill/v1/batchmill.pb-c.h"\n#include "run/a.h"\n',
     "server/transport_nng.c": "#include <nng/nng.h>\n",
     "client/c/tensor.c": '#include "data/dtype.h"\n#include "private.h"\n',
-    "client/cli/print_json.c": '#include <jansson.h>\n#include "server/a.h"\n',
+    "client/cli/json.c": '#include <jansson.h>\n#include "server/a.h"\n',
     "tests/support.h": "// support.h -- x.\n#include <cmocka.h>\n",
     "tests/unit/test_a.c": '#include "run/a.h"\n#include "server/a.h"\nx = 1; // a /b/ c\n',
 }
