@@ -58,7 +58,7 @@ foreach(kind unit integration)
 endforeach()
 
 file(GLOB scripts CONFIGURE_DEPENDS tests/integration/*.sh)
-if(BM_SANITIZE OR NOT TARGET libbatchmill) # a plain program cannot load a sanitized library
+if(BM_SANITIZE OR BM_COVERAGE OR NOT TARGET libbatchmill) # not what is shipped
     list(FILTER scripts EXCLUDE REGEX "/install\\.sh$")
 endif()
 foreach(script IN LISTS scripts)
