@@ -1,4 +1,5 @@
 // actions.h -- the built-in actions. Layer: actions (may include base, data, pipeline).
+// Threads: at start, by the thread that fills the registry.
 #pragma once
 #include "pipeline/registry.h"
 

@@ -1,7 +1,8 @@
 // heap.h -- an intrusive pairing heap: what is due first. Layer: base.
 //
-// Equal keys come out in the order they went in. No allocation, no locking: the caller holds the
-// lock. Fredman, Sedgewick, Sleator, Tarjan: "The pairing heap", Algorithmica 1 (1986).
+// Equal keys come out in the order they went in. It allocates nothing. Fredman, Sedgewick,
+// Sleator, Tarjan: "The pairing heap", Algorithmica 1 (1986).
+// Threads: not synchronised; with the lock of whoever owns the heap held.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,6 +2,7 @@
 //
 // Annotated for clang's -Wthread-safety: a function that needs the mutex says
 // BM_REQUIRES(mutex), and clang finds a missing lock or unlock at compile time.
+// Threads: any thread, between _init and _fini.
 #pragma once
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
 // name.h -- names of pipelines, sources, actions, components, cursors and locks. Layer: base.
+// Threads: any thread.
 #pragma once
 #include <stdbool.h>
 

@@ -6,6 +6,7 @@
 // update into the stream's variable, with its mutex held. So an update is atomic, is applied once
 // however often the batch was attempted, leaves out batches that failed or were skipped, and the
 // sums round alike at every prefetch and worker count. `run` returns what report() prints.
+// Threads: an update, with the worker that has its batch; merge and report, with the mutex held.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

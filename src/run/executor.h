@@ -2,8 +2,9 @@
 // virtual time in tests. Layer: run (may include base).
 //
 // The scheduler decides *what* runs next (bm_scheduler_pick); an executor only decides *when* a
-// worker asks. All functions are called with the scheduler's mutex held, except enter() and
-// leave(), which take it and give it back.
+// worker asks.
+// Threads: with the scheduler's mutex held, except enter() and leave(), which take it and give it
+// back.
 #pragma once
 #include "base/clock.h"
 #include "base/heap.h"

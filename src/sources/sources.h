@@ -1,4 +1,5 @@
 // sources.h -- the built-in sources. Layer: sources (may include base, data, pipeline).
+// Threads: at start, by the thread that fills the registry.
 #pragma once
 #include "pipeline/registry.h"
 

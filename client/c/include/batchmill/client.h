@@ -119,7 +119,7 @@ enum batchmill_dtype { // numbers of the wire
     BATCHMILL_STRING // one UTF-8 text per item
 };
 BATCHMILL_API const char *batchmill_dtype_name(enum batchmill_dtype dtype); // "float32"
-BATCHMILL_API size_t batchmill_dtype_size(enum batchmill_dtype dtype); // bytes; 1 for text
+BATCHMILL_API size_t batchmill_dtype_size(enum batchmill_dtype dtype);      // bytes; 1 for text
 
 enum { BATCHMILL_NDIM_MAX = 17 }; // with the batch axis
 
@@ -172,7 +172,7 @@ enum batchmill_shuffle { BATCHMILL_SHUFFLE_OFF, BATCHMILL_SHUFFLE_SEEDED, BATCHM
 enum batchmill_epoch_border { BATCHMILL_BORDER_STOP, BATCHMILL_BORDER_CROSS };
 enum batchmill_on_error { BATCHMILL_STOP, BATCHMILL_SKIP, BATCHMILL_REPORT };
 
-struct batchmill_order { // start from BATCHMILL_ORDER_DEFAULTS
+struct batchmill_order {            // start from BATCHMILL_ORDER_DEFAULTS
     uint64_t batch_size;            // items in a batch
     enum batchmill_shuffle shuffle; // DRAWN: the server draws the seed, batchmill_stream_info tells
     uint64_t seed;                  // of the shuffle, and of random actions also without one
@@ -265,7 +265,7 @@ struct batchmill_tensor {
     const void *data;        // little-endian, C order, aligned to at least 16 bytes
     size_t size_bytes;
 };
-struct batchmill_span { // one step of a traced batch, in ns of the server's clock; 0: did not happen
+struct batchmill_span { // a step of a traced batch, in ns of the server's clock; 0: did not happen
     uint64_t queued_ns, parked_ns, started_ns, ended_ns;
     unsigned worker;
 };
@@ -280,8 +280,8 @@ batchmill_batch_tensor_at(const struct batchmill_batch *batch, size_t i);
 BATCHMILL_API const struct batchmill_tensor *
 batchmill_batch_tensor(const struct batchmill_batch *batch, const char *name); // NULL: none
 // Spans of a traced batch, [info.nsteps]; NULL when not traced.
-BATCHMILL_API const struct batchmill_span *batchmill_batch_spans(const struct batchmill_batch *batch,
-                                                                 size_t *ret_n);
+BATCHMILL_API const struct batchmill_span *
+batchmill_batch_spans(const struct batchmill_batch *batch, size_t *ret_n);
 BATCHMILL_API void batchmill_batch_free(struct batchmill_batch *batch); // NULL is fine
 
 // ---- run: a stream drained on the server ----
@@ -306,12 +306,10 @@ typedef bool batchmill_progress(void *context, const struct batchmill_run_result
 // Drains a stream on the server and waits for its end; no batch travels. `order->position` and
 // `order->traced` must not be set. After a failed batch with BATCHMILL_STOP returns its code and
 // sets *ret_result as well, with what was reached. Free the result with batchmill_run_free().
-BATCHMILL_API enum batchmill_code batchmill_run(struct batchmill_client *client,
-                                                const char *pipeline,
-                                                const struct batchmill_order *order,
-                                                batchmill_progress *progress, void *context,
-                                                struct batchmill_run_result **ret_result,
-                                                struct batchmill_error *error);
+BATCHMILL_API enum batchmill_code
+batchmill_run(struct batchmill_client *client, const char *pipeline,
+              const struct batchmill_order *order, batchmill_progress *progress, void *context,
+              struct batchmill_run_result **ret_result, struct batchmill_error *error);
 BATCHMILL_API void batchmill_run_free(struct batchmill_run_result *result);
 
 // ---- Status ----
