@@ -26,8 +26,8 @@ bool bm_block_writable(const struct bm_block *block); // one reference, not lent
 
 struct bm_tensor { // of component c of the batch's schema; all zero = not there yet
     struct bm_block *block;
-    unsigned char *data;    // in `block`; values of a ragged component; may be NULL if size is 0
-    uint64_t size_bytes;    // of the values
+    unsigned char *data; // in `block`; values of a ragged component; may be NULL if size is 0
+    uint64_t size_bytes; // of the values
     struct bm_block *offsets_block;
     const uint64_t *offsets; // [batch + 1] rows (bytes for text) for ragged components, or NULL
 };

@@ -34,12 +34,12 @@ enum bm_dtype {
 #undef X
 };
 
-const char *bm_dtype_name(enum bm_dtype dtype); // "float32"; "none" for others
-enum bm_dtype bm_dtype_parse(const char *name); // BM_DTYPE_NONE when unknown
-size_t bm_dtype_size(enum bm_dtype dtype);      // bytes of an element; 1 for bytes and string
-const char *bm_dtype_npy(enum bm_dtype dtype);  // "<f4"; "" where NumPy has none
+const char *bm_dtype_name(enum bm_dtype dtype);    // "float32"; "none" for others
+enum bm_dtype bm_dtype_parse(const char *name);    // BM_DTYPE_NONE when unknown
+size_t bm_dtype_size(enum bm_dtype dtype);         // bytes of an element; 1 for bytes and string
+const char *bm_dtype_npy(enum bm_dtype dtype);     // "<f4"; "" where NumPy has none
 enum bm_dtype bm_dtype_from_npy(const char *code); // little-endian codes only, else NONE
-const char *bm_dtype_names(void); // "bool, int8, ..., string": for error texts
+const char *bm_dtype_names(void);                  // "bool, int8, ..., string": for error texts
 
 bool bm_dtype_is_text(enum bm_dtype dtype);    // bytes, string
 bool bm_dtype_is_integer(enum bm_dtype dtype); // signed or unsigned, not bool

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-#define BM_ORDER_UNSET UINT64_MAX  // a parameter that was not given
+#define BM_ORDER_UNSET UINT64_MAX   // a parameter that was not given
 #define BM_ORDER_ENDLESS UINT64_MAX // bm_order_nbatches() of an endless stream
 
 enum { BM_BATCH_SIZE_MAX = 1 << 24, BM_SHARDS_MAX = 1 << 20 };
@@ -31,16 +31,16 @@ struct bm_order_params {
 struct bm_order { // treat as opaque
     struct bm_order_params params;
     uint64_t nitems;
-    uint64_t nbatches;       // in the stream, or BM_ORDER_ENDLESS
-    uint64_t epoch_batches;  // with BM_BORDER_STOP: batches of one epoch
-    uint64_t length;         // with BM_BORDER_CROSS: positions of all epochs, or ENDLESS
+    uint64_t nbatches;      // in the stream, or BM_ORDER_ENDLESS
+    uint64_t epoch_batches; // with BM_BORDER_STOP: batches of one epoch
+    uint64_t length;        // with BM_BORDER_CROSS: positions of all epochs, or ENDLESS
 };
 
 // Checks the parameters against a source of `nitems` items. An error's `where` is the
 // parameter's name. An empty source gives a stream of no batches.
 enum bm_status bm_order_init(struct bm_order *order, const struct bm_order_params *params,
                              uint64_t nitems, struct bm_error *err);
-uint64_t bm_order_nbatches(const struct bm_order *order); // or BM_ORDER_ENDLESS
+uint64_t bm_order_nbatches(const struct bm_order *order);           // or BM_ORDER_ENDLESS
 uint64_t bm_order_size(const struct bm_order *order, uint64_t seq); // items in batch seq
 // Fills items[bm_order_size()] and epochs[] (may be NULL) of batch `seq` < nbatches.
 void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs);

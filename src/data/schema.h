@@ -45,10 +45,10 @@ int bm_schema_find(const struct bm_schema *schema, const char *name); // -1: non
 enum bm_status bm_schema_require(const struct bm_schema *schema, const char *name,
                                  const char *where, unsigned *ret_index, struct bm_error *err);
 
-uint64_t bm_component_elements(const struct bm_component *component); // of one item; for ragged
-                                                                      // ones of one row of it
+uint64_t bm_component_elements(const struct bm_component *component);   // of one item; for ragged
+                                                                        // ones of one row of it
 uint64_t bm_component_item_bytes(const struct bm_component *component); // the same, in bytes
-bool bm_schema_fixed(const struct bm_schema *schema); // true: no ragged component
+bool bm_schema_fixed(const struct bm_schema *schema);                   // true: no ragged component
 
 // "pixels float32 [8, 8], label int64 []", for describe and error texts.
 void bm_component_print(const struct bm_component *component, struct bm_buffer *out);

@@ -44,9 +44,9 @@ struct bm_origin {
 
 struct bm_infer {
     const struct bm_schema *in;
-    struct bm_schema *out;     // starts empty
-    struct bm_origin *origins; // [BM_COMPONENTS_MAX], one per component of `out`
-    const char *where;         // of the action's parameters, for errors
+    struct bm_schema *out;                   // starts empty
+    struct bm_origin *origins;               // [BM_COMPONENTS_MAX], one per component of `out`
+    const char *where;                       // of the action's parameters, for errors
     const struct bm_variable_type *variable; // set it to have one
 };
 
@@ -67,21 +67,21 @@ enum bm_status bm_infer_write(struct bm_infer *infer, const struct bm_component 
 struct bm_call_host; // the scheduler's side
 
 struct bm_call {
-    const void *config;      // what the parameters were parsed into
-    const void *plan;        // what infer() left in *ret_plan, or NULL
+    const void *config; // what the parameters were parsed into
+    const void *plan;   // what infer() left in *ret_plan, or NULL
     const struct bm_batch *in;
-    struct bm_batch *out;    // kept components are shared with `in`; written ones allocated. A
-                             // written one may lie on the same memory as its origin
-    uint64_t first, count;   // the rows to work on
-    const char *stream;      // id of the stream, for side effects that must be fenced:
-    uint64_t seq;            //   (stream, seq, attempt) names this execution
-    uint64_t attempt;        //   1, 2, ... : execution is at least once
-    uint64_t epoch;          // of the batch's first item
-    uint64_t seed;           // of the stream
-    unsigned position;       // of this action in the pipeline, from 0
-    void *update;            // of the action's variable, zeroed before the first row; NULL: none
-    struct bm_error *error;  // for BM_RESULT_FAIL
-    int64_t failed_row;      // row of the item that failed, or -1
+    struct bm_batch *out;   // kept components are shared with `in`; written ones allocated. A
+                            // written one may lie on the same memory as its origin
+    uint64_t first, count;  // the rows to work on
+    const char *stream;     // id of the stream, for side effects that must be fenced:
+    uint64_t seq;           //   (stream, seq, attempt) names this execution
+    uint64_t attempt;       //   1, 2, ... : execution is at least once
+    uint64_t epoch;         // of the batch's first item
+    uint64_t seed;          // of the stream
+    unsigned position;      // of this action in the pipeline, from 0
+    void *update;           // of the action's variable, zeroed before the first row; NULL: none
+    struct bm_error *error; // for BM_RESULT_FAIL
+    int64_t failed_row;     // row of the item that failed, or -1
     struct bm_call_host *host;
 };
 

@@ -24,20 +24,20 @@
 #include "data/dtype.h"
 #include "pipeline/value.h"
 
-enum bm_param_kind {        // field in the struct
-    BM_PARAM_BOOL,          // bool
-    BM_PARAM_INTEGER,       // int64_t, min/max
-    BM_PARAM_FLOAT,         // double, min/max; finite
-    BM_PARAM_TEXT,          // char *, NULL when absent without fallback
-    BM_PARAM_NAME,          // char *, a valid name (base/name.h)
-    BM_PARAM_DTYPE,         // enum bm_dtype; BM_DTYPE_NONE when absent
-    BM_PARAM_CHOICE,        // int: index into `choices`
-    BM_PARAM_INTEGERS,      // struct bm_integers; a single integer reads as a list of one
-    BM_PARAM_FLOATS,        // struct bm_floats; likewise
-    BM_PARAM_NAMES,         // struct bm_texts of valid names; likewise
-    BM_PARAM_TEXTS,         // struct bm_texts; likewise
-    BM_PARAM_TEXT_MAP,      // struct bm_text_map: text to text
-    BM_PARAM_VALUE,         // const struct bm_value *: checked by the owner; borrowed
+enum bm_param_kind {   // field in the struct
+    BM_PARAM_BOOL,     // bool
+    BM_PARAM_INTEGER,  // int64_t, min/max
+    BM_PARAM_FLOAT,    // double, min/max; finite
+    BM_PARAM_TEXT,     // char *, NULL when absent without fallback
+    BM_PARAM_NAME,     // char *, a valid name (base/name.h)
+    BM_PARAM_DTYPE,    // enum bm_dtype; BM_DTYPE_NONE when absent
+    BM_PARAM_CHOICE,   // int: index into `choices`
+    BM_PARAM_INTEGERS, // struct bm_integers; a single integer reads as a list of one
+    BM_PARAM_FLOATS,   // struct bm_floats; likewise
+    BM_PARAM_NAMES,    // struct bm_texts of valid names; likewise
+    BM_PARAM_TEXTS,    // struct bm_texts; likewise
+    BM_PARAM_TEXT_MAP, // struct bm_text_map: text to text
+    BM_PARAM_VALUE,    // const struct bm_value *: checked by the owner; borrowed
 };
 
 struct bm_integers {

@@ -49,8 +49,8 @@ bool bm_pipeline_stateful(const struct bm_pipeline *pipeline);
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline);
 struct bm_action_info { // borrowed from the pipeline
     const struct bm_action_type *type;
-    const char *lock;                // or NULL
-    const struct bm_schema *schema;  // after it
+    const char *lock;               // or NULL
+    const struct bm_schema *schema; // after it
 };
 struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, unsigned i);
 
@@ -66,8 +66,8 @@ uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t ni
 
 struct bm_work { // one batch on its way through the steps; owned by the scheduler's job
     const struct bm_pipeline *pipeline;
-    struct bm_batch batch;  // before the next step; after the last one: the result
-    struct bm_batch next;   // of a step that is pending
+    struct bm_batch batch;    // before the next step; after the last one: the result
+    struct bm_batch next;     // of a step that is pending
     uint64_t *items, *epochs; // [nitems], owned
     unsigned char *updates;   // of all variables, one after the other, owned; NULL: none
     const char *stream;       // as in struct bm_call, borrowed

@@ -33,8 +33,8 @@ struct bm_source_type {
     // Fills every component of `batch` for its items (all < nitems). Dense tensors are allocated;
     // ragged ones are for the source to allocate. An error names the item in `ret_row` (row in
     // the batch), or leaves it alone.
-    enum bm_status (*read)(const struct bm_source *source, struct bm_batch *batch,
-                           int64_t *ret_row, struct bm_error *err);
+    enum bm_status (*read)(const struct bm_source *source, struct bm_batch *batch, int64_t *ret_row,
+                           struct bm_error *err);
 };
 
 // "directory/path", or `path` itself when absolute. NULL when out of memory; the caller frees.
