@@ -1,0 +1,152 @@
+// main.c -- ./dev bench: what batches cost, beside the limits of this machine in the same run.
+//
+// Every figure is the median of interleaved rounds. The machine's speed drifts, so only the
+// ratios mean something; the absolute figures say where they come from.
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/bench.h"
+
+enum { ROUNDS_MAX = 21, NROWS = 8, NOOP_ACTIONS = 3, BATCH_ACTIONS = 8, WORKERS = 2 };
+#define MIB ((uint64_t)1 << 20)
+
+static const char config_yaml[] =
+    "listen: ['tcp://127.0.0.1:0']\n"
+    "sources:\n"
+    "  million: {range: {n: 1000000}}\n"
+    "pipelines:\n"
+    "  bare: {source: million}\n"
+    "  noop3: {source: million, actions: [noop, noop, noop]}\n"
+    "  batch8: {source: million, actions: [burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0},\n"
+    "    burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}]}\n"
+    "  locked8: {source: million, actions: [\n"
+    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
+    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
+    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
+    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b}]}\n";
+
+struct row {
+    const char *name, *unit;
+    int ratio_to; // index of another row, or -1
+    double values[ROUNDS_MAX];
+};
+enum { NOOP_LOCAL, NOOP_TCP, NOOP_TCP_WIDE, RAW_1M, TCP_1M, ACTION_FUSED, ACTION, ACTION_LOCKED };
+
+static struct row rows[NROWS] = {
+    [NOOP_LOCAL] = {"noop_local", "batches/s", -1, {0}},
+    [NOOP_TCP] = {"noop_tcp_prefetch_3", "batches/s", NOOP_LOCAL, {0}},
+    [NOOP_TCP_WIDE] = {"noop_tcp_prefetch_63", "batches/s", NOOP_LOCAL, {0}},
+    [RAW_1M] = {"raw_tcp_1m", "MB/s", -1, {0}},
+    [TCP_1M] = {"tcp_1m", "MB/s", RAW_1M, {0}},
+    [ACTION_FUSED] = {"action_cost_per_item_fused", "us CPU", -1, {0}},
+    [ACTION] = {"action_cost_per_batch", "us CPU", -1, {0}},
+    [ACTION_LOCKED] = {"action_cost_locked", "us CPU", ACTION, {0}},
+};
+
+double bench_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+double bench_cpu_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+_Noreturn void bench_die(const char *what, const char *why)
+{
+    fprintf(stderr, "bench: %s: %s\n", what, why);
+    exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double *left = a, *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+static double median(const struct row *row, unsigned rounds)
+{
+    double sorted[ROUNDS_MAX];
+    memcpy(sorted, row->values, rounds * sizeof sorted[0]);
+    qsort(sorted, rounds, sizeof sorted[0], compare);
+    return sorted[rounds / 2];
+}
+
+static void measure(const char *url, unsigned round, uint64_t n)
+{
+    uint64_t bytes = 0;
+    double rate;
+    rows[NOOP_LOCAL].values[round] =
+        bench_local(config_yaml, "noop3", 32, 15, WORKERS, n).per_second;
+    rows[NOOP_TCP].values[round] = bench_remote(url, "noop3", 32, 3, n / 4, NULL);
+    rows[NOOP_TCP_WIDE].values[round] = bench_remote(url, "noop3", 32, 63, n, NULL);
+    rows[RAW_1M].values[round] = bench_raw_tcp(MIB, n / 50) / 1e6;
+    rate = bench_remote(url, "bare", MIB / sizeof(int64_t), 3, n / 50, &bytes);
+    rows[TCP_1M].values[round] = rate * (double)bytes / (double)(n / 50) / 1e6;
+    // The cost of an action is what a pipeline costs more with than without.
+    double bare = bench_local(config_yaml, "bare", 32, 15, 1, n).cpu_seconds_each;
+    double noop = bench_local(config_yaml, "noop3", 32, 15, 1, n).cpu_seconds_each;
+    double batch = bench_local(config_yaml, "batch8", 32, 15, 1, n).cpu_seconds_each;
+    double locked = bench_local(config_yaml, "locked8", 32, 15, 1, n).cpu_seconds_each;
+    rows[ACTION_FUSED].values[round] = (noop - bare) / NOOP_ACTIONS * 1e6;
+    rows[ACTION].values[round] = (batch - bare) / BATCH_ACTIONS * 1e6;
+    rows[ACTION_LOCKED].values[round] = (locked - bare) / BATCH_ACTIONS * 1e6;
+}
+
+static void print_rows(unsigned rounds, bool json)
+{
+    if (!json)
+        printf("%-28s %14s %-10s %8s %s\n", "row", "median", "unit", "ratio", "to");
+    for (unsigned i = 0; i < NROWS; i++) {
+        const struct row *row = &rows[i];
+        double value = median(row, rounds);
+        double ratio = row->ratio_to < 0 ? 0 : value / median(&rows[row->ratio_to], rounds);
+        const char *to = row->ratio_to < 0 ? "" : rows[row->ratio_to].name;
+        if (json && row->ratio_to < 0)
+            printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"ratio_to\":null,"
+                   "\"ratio\":null}\n",
+                   row->name, value, row->unit);
+        else if (json)
+            printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"ratio_to\":\"%s\","
+                   "\"ratio\":%.4g}\n",
+                   row->name, value, row->unit, to, ratio);
+        else if (row->ratio_to < 0)
+            printf("%-28s %14.6g %-10s\n", row->name, value, row->unit);
+        else
+            printf("%-28s %14.6g %-10s %8.3f %s\n", row->name, value, row->unit, ratio, to);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    bool json = false, quick = false;
+    for (int i = 1; i < argc; i++) {
+        json = json || strcmp(argv[i], "--json") == 0;
+        quick = quick || strcmp(argv[i], "--quick") == 0;
+        if (strcmp(argv[i], "--json") != 0 && strcmp(argv[i], "--quick") != 0) {
+            fprintf(stderr, "usage: batchmill-bench [--quick] [--json]\n");
+            return 2;
+        }
+    }
+    unsigned rounds = quick ? 1 : 5;
+    struct bench_server server;
+    bench_server_start(&server, config_yaml, WORKERS);
+    for (unsigned round = 0; round < rounds; round++)
+        measure(server.url, round, quick ? 4000 : 20000);
+    bench_server_stop(&server);
+    if (!json)
+        printf("%u interleaved rounds; batches of 32 int64 (noop, actions) and of 1 MiB (1m); "
+               "%d workers\n",
+               rounds, WORKERS);
+    print_rows(rounds, json);
+    return 0;
+}

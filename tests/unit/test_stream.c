@@ -1,0 +1,211 @@
+// What run/ promises of order, window, locks and bytes, under every interleaving a seed can pick.
+#include <string.h>
+
+#include "base/hash.h"
+#include "fakes/mill.h"
+#include "support.h"
+
+enum { NSEEDS = 1000, NITEMS = 40, BATCH_SIZE = 3, NBATCHES = 14, LOCKS_MAX = 4 };
+
+// ---- Oracles, fed by the scheduler's events ----
+
+static struct {
+    struct bm_observer observer;
+    unsigned prefetch;
+    uint64_t created, released;    // of the one stream
+    const struct bm_stream *first; // the stream those count
+    // Of the one lock "gpu": who is in, who waits in which order.
+    struct {
+        const struct bm_stream *stream;
+        uint64_t seq;
+    } line[256];
+    unsigned nline, ninside, parked;
+    unsigned bad_window, bad_lock, bad_fifo;
+} oracle;
+
+static bool oracle_locked(const struct bm_event *event) // both tests lock step 2 and nothing else
+{
+    return event->step == 2;
+}
+
+static void oracle_lock(const struct bm_event *event)
+{
+    if (event->kind == BM_EVENT_PARKED) {
+        oracle.line[oracle.nline].stream = event->stream;
+        oracle.line[oracle.nline++].seq = event->seq;
+        oracle.parked++;
+    } else if (event->kind == BM_EVENT_GRANTED) {
+        oracle.bad_fifo += oracle.nline == 0 || oracle.line[0].stream != event->stream ||
+                           oracle.line[0].seq != event->seq;
+        memmove(&oracle.line[0], &oracle.line[1], sizeof oracle.line - sizeof oracle.line[0]);
+        oracle.nline--;
+    } else if (event->kind == BM_EVENT_STARTED) {
+        oracle.bad_lock += ++oracle.ninside > 1;
+    } else if (event->kind == BM_EVENT_FINISHED) {
+        oracle.ninside--;
+    }
+}
+
+static void oracle_event(struct bm_observer *self, const struct bm_event *event)
+{
+    (void)self;
+    if (oracle.first == NULL)
+        oracle.first = event->stream;
+    if (event->stream == oracle.first) {
+        oracle.created += event->kind == BM_EVENT_CREATED;
+        oracle.released += event->kind == BM_EVENT_RELEASED;
+        oracle.bad_window += oracle.created - oracle.released > oracle.prefetch + 1;
+    }
+    if (oracle_locked(event))
+        oracle_lock(event);
+}
+
+static void oracle_reset(unsigned prefetch)
+{
+    memset(&oracle, 0, sizeof oracle);
+    oracle.observer.event = oracle_event;
+    oracle.prefetch = prefetch;
+}
+
+static void oracle_check(void)
+{
+    assert_int_equal(oracle.bad_window, 0);
+    assert_int_equal(oracle.bad_lock, 0);
+    assert_int_equal(oracle.bad_fifo, 0);
+    assert_int_equal(oracle.ninside, 0);
+    assert_int_equal(oracle.nline, 0);
+}
+
+// ---- One stream from its first to its last batch ----
+
+static uint64_t drain(struct mill *mill, struct bm_stream *stream, uint64_t first)
+{
+    struct bm_hash *hash = bm_hash_new();
+    struct bm_outcome *outcome = NULL;
+    uint64_t seq = first;
+    for (; mill_take(mill, stream, seq, &outcome) == BM_GOT_OUTCOME; seq++) {
+        assert_int_equal(outcome->seq, seq);
+        bm_hash_add_u64(hash, mill_digest(outcome));
+        bm_outcome_unref(outcome);
+    }
+    bm_hash_add_u64(hash, seq);
+    uint64_t digest = bm_hash_end(hash);
+    bm_hash_free(hash);
+    return digest;
+}
+
+static uint64_t run_once(uint64_t seed, unsigned prefetch, unsigned nworkers, uint64_t order_seed)
+{
+    struct mill mill;
+    oracle_reset(prefetch);
+    mill_init(&mill, nworkers, seed, 0, &oracle.observer);
+    struct bm_pipeline *pipeline = mill_pipeline(
+        &mill, "train", NITEMS,
+        "[{add: {amount: 5}}, {step: {}, use_lock: gpu}, draw, {nap: {ns: 700}}, sum]");
+    struct bm_stream *stream = mill_open(
+        &mill, pipeline,
+        (struct mill_stream){.batch_size = BATCH_SIZE, .prefetch = prefetch, .seed = order_seed});
+    uint64_t digest = drain(&mill, stream, 0);
+    assert_int_equal(bm_stream_counts(stream).batches, NBATCHES);
+    assert_int_equal(bm_stream_counts(stream).items, NITEMS);
+    struct bm_number numbers[3];
+    bm_variables_report(bm_stream_variables(stream), numbers);
+    assert_int_equal(numbers[0].integer, NITEMS * (NITEMS - 1) / 2 + 5 * NITEMS);
+    assert_int_equal(numbers[1].integer, NBATCHES);
+    digest = bm_mix64(digest ^ (uint64_t)numbers[2].integer); // merged in the order of seq
+    mill_close(&mill, stream);
+    bm_pipeline_unref(pipeline);
+    mill_fini(&mill);
+    oracle_check();
+    return digest;
+}
+
+static void batches_come_in_order_with_equal_bytes_whatever_the_workers_do(void **state)
+{
+    (void)state;
+    static const unsigned prefetches[] = {0, 1, 3, 16};
+    uint64_t expected = run_once(1, 0, 1, 7);
+    assert_true(run_once(1, 0, 1, 8) != expected); // the digest does see the order
+    unsigned parked = 0;
+    for (uint64_t seed = 0; seed < NSEEDS; seed++) {
+        for (unsigned p = 0; p < 4; p++) {
+            for (unsigned nworkers = 1; nworkers <= 8; nworkers++) {
+                assert_true(run_once(seed * 8 + nworkers, prefetches[p], nworkers, 7) == expected);
+                parked += oracle.parked;
+            }
+        }
+    }
+    assert_true(parked > 100 * NSEEDS); // the lock was really fought for
+}
+
+static void two_pipelines_with_one_lock_name_never_overlap_in_it(void **state)
+{
+    (void)state;
+    unsigned parked = 0;
+    for (uint64_t seed = 0; seed < NSEEDS; seed++) {
+        struct mill mill;
+        oracle_reset(3);
+        mill_init(&mill, 1 + (unsigned)(seed % 6), seed, 0, &oracle.observer);
+        struct bm_pipeline *a =
+            mill_pipeline(&mill, "a", NITEMS, "[step, {step: {}, use_lock: gpu}]");
+        struct bm_pipeline *b =
+            mill_pipeline(&mill, "b", NITEMS, "[step, {nap: {ns: 300}, use_lock: gpu}]");
+        struct bm_stream *of_a = mill_open(&mill, a, (struct mill_stream){.prefetch = 3});
+        struct bm_stream *of_b = mill_open(&mill, b, (struct mill_stream){.prefetch = 3});
+        struct bm_outcome *outcome = NULL;
+        for (uint64_t seq = 0; seq < NITEMS; seq++) {
+            assert_int_equal(mill_take(&mill, of_a, seq, &outcome), BM_GOT_OUTCOME);
+            outcome = bm_outcome_unref(outcome);
+            assert_int_equal(mill_take(&mill, of_b, seq, &outcome), BM_GOT_OUTCOME);
+            outcome = bm_outcome_unref(outcome);
+        }
+        mill_close(&mill, of_a);
+        mill_close(&mill, of_b);
+        bm_pipeline_unref(a);
+        bm_pipeline_unref(b);
+        mill_fini(&mill);
+        oracle_check();
+        parked += oracle.parked;
+    }
+    assert_true(parked > 1000);
+}
+
+static void a_stream_that_starts_at_a_position_gives_the_rest_of_the_same_batches(void **state)
+{
+    (void)state;
+    struct mill mill;
+    mill_init(&mill, 3, 5, 0, NULL);
+    struct bm_pipeline *pipeline = mill_pipeline(&mill, "train", NITEMS, "[draw]");
+    uint64_t digests[NBATCHES];
+    struct mill_stream config = {.batch_size = BATCH_SIZE, .prefetch = 2, .seed = 9};
+    struct bm_outcome *outcome = NULL;
+    struct bm_stream *whole = mill_open(&mill, pipeline, config);
+    for (uint64_t seq = 0; seq < NBATCHES; seq++) {
+        assert_int_equal(mill_take(&mill, whole, seq, &outcome), BM_GOT_OUTCOME);
+        digests[seq] = mill_digest(outcome);
+        outcome = bm_outcome_unref(outcome);
+    }
+    mill_close(&mill, whole);
+    for (config.first_seq = 0; config.first_seq <= NBATCHES; config.first_seq++) {
+        struct bm_stream *rest = mill_open(&mill, pipeline, config);
+        for (uint64_t seq = config.first_seq; seq < NBATCHES; seq++) {
+            assert_int_equal(mill_take(&mill, rest, seq, &outcome), BM_GOT_OUTCOME);
+            assert_true(mill_digest(outcome) == digests[seq]);
+            outcome = bm_outcome_unref(outcome);
+        }
+        assert_int_equal(mill_take(&mill, rest, NBATCHES, &outcome), BM_GOT_END);
+        mill_close(&mill, rest);
+    }
+    bm_pipeline_unref(pipeline);
+    mill_fini(&mill);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_come_in_order_with_equal_bytes_whatever_the_workers_do),
+        cmocka_unit_test(two_pipelines_with_one_lock_name_never_overlap_in_it),
+        cmocka_unit_test(a_stream_that_starts_at_a_position_gives_the_rest_of_the_same_batches),
+    };
+    return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
+}
