@@ -1,10 +1,10 @@
 // position.h -- the token that says where a stream stands. Layer: server (may include src/).
 //
-// Text: "bm1." + base64url of a packed batchmill.v1-like message {pipeline, fingerprint, order
-// parameters, seed as drawn} and a 64-bit XXH3 of it + "." + decimal seq. The part before the
-// last dot is the stem, which the server gives once per stream; a client adds the seq. Opaque to
-// clients; versioned by "bm1"; the check finds a token that was cut or mistyped, not a forged one:
-// it grants nothing that an OpenStream with the same parameters would not.
+// Text: "bm1." + base64url, without padding, of a check and a record + "." + decimal seq. The part
+// before the last dot is the stem, which the server gives once per stream; a client adds the seq.
+// Opaque to clients; versioned by "bm1"; the check (64 bits of XXH3 over the record) finds a
+// token that was cut or mistyped, not a forged one: it grants nothing that an OpenStream with the
+// same parameters would not.
 // Threads: any thread.
 #pragma once
 #include "server/messages.h"

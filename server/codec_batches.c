@@ -1,0 +1,359 @@
+// A reply of batches, written around the tensors in the order of the wire.
+//
+// protobuf-c packs the small fields; the nesting, the pads and the tensors are written here. Where
+// tensor data lie depends on how long the length fields before them are, and these depend on the
+// pads, so the layout is repeated until it agrees with itself. Pads and lengths only ever grow in
+// it, and a length field has at most 10 sizes, so it ends.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/codec_batches.h"
+
+enum {
+    TAG_BATCHES = 15 << 3 | 2, // Response.next_batches, NextBatchesReply.batches, Batch.tensors
+    TAG_PAD_OFFSETS = 5 << 3 | 2,
+    TAG_OFFSETS = 6 << 3 | 2,
+    TAG_PAD_DATA = 7 << 3 | 2,
+    TAG_DATA = 8 << 3 | 2,
+};
+
+struct tensor_layout {
+    uint64_t head;                      // bytes of the small fields
+    uint64_t offsets_bytes, data_bytes; // 0: no field
+    uint64_t pad_offsets, pad_data;     // bytes of the whole pad field, 0: no field
+    uint64_t length;                    // of the message
+};
+struct batch_layout {
+    uint64_t head, length;
+    struct tensor_layout *tensors; // of all batches in one array
+    unsigned ntensors;
+};
+struct layout {
+    const struct bm_batches *batches;
+    struct batch_layout *outcomes;
+    struct tensor_layout *tensors;
+    Batchmill__V1__Span *spans; // room for those of one outcome
+    Batchmill__V1__Span **span_pointers;
+    uint64_t head, length; // of the NextBatchesReply
+    uint64_t size;         // of the Response
+};
+
+static uint64_t varint_size(uint64_t value)
+{
+    uint64_t size = 1;
+    for (; value >= 0x80; value >>= 7)
+        size++;
+    return size;
+}
+
+static unsigned char *varint_put(unsigned char *at, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        *at++ = (unsigned char)(value | 0x80);
+    *at++ = (unsigned char)value;
+    return at;
+}
+
+// ---- The small fields, as protobuf-c's structs; it never writes through their pointers ----
+
+void bm_batch_error_init(struct bm_batch_error *error, const struct bm_outcome *outcome,
+                         const struct bm_pipeline *pipeline)
+{
+    const struct bm_work *work = &outcome->work;
+    Batchmill__V1__BatchError *message = &error->message;
+    batchmill__v1__batch_error__init(message);
+    message->code = (Batchmill__V1__Code)work->error.status;
+    message->pipeline = (char *)bm_pipeline_name(pipeline);
+    message->action = (char *)"read";
+    if (work->failed_action >= 0) {
+        message->action_index = (uint32_t)work->failed_action;
+        message->action = (char *)bm_pipeline_action(pipeline, message->action_index).type->name;
+    }
+    message->has_item = work->failed_item >= 0;
+    message->item = message->has_item ? (uint64_t)work->failed_item : 0;
+    snprintf(error->text, sizeof error->text, "%s%s%s", work->error.where,
+             work->error.where[0] == '\0' ? "" : ": ", work->error.text);
+    message->message = error->text;
+}
+
+static void reply_head(const struct bm_batches *batches, Batchmill__V1__NextBatchesReply *head)
+{
+    batchmill__v1__next_batches_reply__init(head);
+    head->stream = (char *)batches->stream;
+    head->first = batches->first;
+    head->end = batches->end;
+    head->end_seq = batches->end ? batches->end_seq : 0;
+    head->stopped = batches->stopped;
+}
+
+struct batch_head {
+    Batchmill__V1__Batch message;
+    struct bm_batch_error error;
+};
+
+static void batch_head(const struct layout *layout, const struct bm_outcome *outcome,
+                       struct batch_head *head)
+{
+    Batchmill__V1__Batch *message = &head->message;
+    batchmill__v1__batch__init(message);
+    message->seq = outcome->seq;
+    message->epoch = outcome->epoch;
+    message->outcome = (Batchmill__V1__Outcome)outcome->kind;
+    if (outcome->work.items != NULL) {
+        message->n_items = outcome->nitems;
+        message->items = outcome->work.items;
+    }
+    if (outcome->work.error.status != BM_OK) {
+        bm_batch_error_init(&head->error, outcome, layout->batches->pipeline);
+        message->error = &head->error.message;
+    }
+    for (unsigned i = 0; i < outcome->nspans; i++) {
+        const struct bm_span *span = &outcome->spans[i];
+        Batchmill__V1__Span *to = layout->span_pointers[i] = &layout->spans[i];
+        batchmill__v1__span__init(to);
+        to->queued_ns = span->queued_ns;
+        to->parked_ns = span->parked_ns;
+        to->started_ns = span->started_ns;
+        to->ended_ns = span->ended_ns;
+        to->worker = span->worker;
+    }
+    message->n_spans = outcome->nspans;
+    message->spans = layout->span_pointers;
+}
+
+static void tensor_head(const struct bm_batch *batch, unsigned c, Batchmill__V1__Tensor *head,
+                        uint64_t shape[BM_NDIM_MAX + 1])
+{
+    const struct bm_component *component = &batch->schema->components[c];
+    batchmill__v1__tensor__init(head);
+    head->name = (char *)component->name;
+    head->dtype = (Batchmill__V1__Dtype)component->dtype;
+    head->ragged = component->ragged;
+    head->n_shape = bm_batch_shape(batch, c, shape);
+    head->shape = shape;
+}
+
+static unsigned outcome_ntensors(const struct bm_outcome *outcome)
+{
+    return outcome->kind == BM_OUTCOME_BATCH ? outcome->work.batch.schema->ncomponents : 0;
+}
+
+// ---- Layout ----
+
+// A bytes field takes at least its tag, a length and one byte; and no length gives 130 in all.
+static bool pad_possible(uint64_t pad)
+{
+    return pad == 0 || (pad >= 3 && pad != 130);
+}
+
+// Where the field of `size` bytes ends that begins behind `*pad` at `at`; grows the pad until the
+// field's contents are aligned.
+static uint64_t aligned_end(uint64_t at, uint64_t *pad, uint64_t size)
+{
+    if (size == 0)
+        return at;
+    uint64_t header = 1 + varint_size(size);
+    *pad += (BM_WIRE_ALIGNMENT_REST - (at + *pad + header)) % BM_WIRE_ALIGNMENT;
+    while (!pad_possible(*pad))
+        *pad += BM_WIRE_ALIGNMENT;
+    return at + *pad + header + size;
+}
+
+static bool length_set(uint64_t *length, uint64_t value) // false: its field grows
+{
+    bool same = varint_size(*length) == varint_size(value);
+    *length = value;
+    return same;
+}
+
+static bool layout_pass(struct layout *layout) // true: it agrees with itself
+{
+    bool stable = true;
+    uint64_t reply_begin = 1 + varint_size(layout->length);
+    uint64_t at = reply_begin + layout->head;
+    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+        struct batch_layout *batch = &layout->outcomes[i];
+        uint64_t batch_begin = at + 1 + varint_size(batch->length);
+        at = batch_begin + batch->head;
+        for (unsigned c = 0; c < batch->ntensors; c++) {
+            struct tensor_layout *tensor = &batch->tensors[c];
+            uint64_t tensor_begin = at + 1 + varint_size(tensor->length);
+            at = tensor_begin + tensor->head;
+            at = aligned_end(at, &tensor->pad_offsets, tensor->offsets_bytes);
+            at = aligned_end(at, &tensor->pad_data, tensor->data_bytes);
+            stable &= length_set(&tensor->length, at - tensor_begin);
+        }
+        stable &= length_set(&batch->length, at - batch_begin);
+    }
+    stable &= length_set(&layout->length, at - reply_begin);
+    layout->size = at;
+    return stable;
+}
+
+// The sizes that do not depend on where things lie, and lengths to start from.
+static void layout_measure(struct layout *layout)
+{
+    Batchmill__V1__NextBatchesReply reply;
+    reply_head(layout->batches, &reply);
+    layout->head = batchmill__v1__next_batches_reply__get_packed_size(&reply);
+    layout->length = layout->head;
+    struct tensor_layout *tensor = layout->tensors;
+    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+        const struct bm_outcome *outcome = layout->batches->outcomes[i];
+        struct batch_layout *batch = &layout->outcomes[i];
+        struct batch_head head;
+        batch_head(layout, outcome, &head);
+        batch->head = batchmill__v1__batch__get_packed_size(&head.message);
+        batch->length = batch->head;
+        batch->ntensors = outcome_ntensors(outcome);
+        batch->tensors = tensor;
+        for (unsigned c = 0; c < batch->ntensors; c++, tensor++) {
+            const struct bm_tensor *from = &outcome->work.batch.tensors[c];
+            Batchmill__V1__Tensor message;
+            uint64_t shape[BM_NDIM_MAX + 1];
+            tensor_head(&outcome->work.batch, c, &message, shape);
+            tensor->head = batchmill__v1__tensor__get_packed_size(&message);
+            tensor->data_bytes = from->size_bytes;
+            if (message.ragged)
+                tensor->offsets_bytes = (outcome->work.batch.nitems + 1) * sizeof(uint64_t);
+            tensor->length = tensor->head + tensor->offsets_bytes + tensor->data_bytes;
+            batch->length += tensor->length;
+        }
+        layout->length += batch->length;
+    }
+    while (!layout_pass(layout))
+        ;
+}
+
+static void layout_fini(struct layout *layout)
+{
+    free(layout->outcomes);
+    free(layout->tensors);
+    free(layout->spans);
+    free(layout->span_pointers);
+}
+
+static enum bm_status layout_init(struct layout *layout, const struct bm_batches *batches,
+                                  struct bm_error *err)
+{
+    size_t ntensors = 0, nspans = 0;
+    for (unsigned i = 0; i < batches->noutcomes; i++) {
+        ntensors += outcome_ntensors(batches->outcomes[i]);
+        if (batches->outcomes[i]->nspans > nspans)
+            nspans = batches->outcomes[i]->nspans;
+    }
+    *layout = (struct layout){
+        .batches = batches,
+        .outcomes = calloc(batches->noutcomes + 1, sizeof *layout->outcomes),
+        .tensors = calloc(ntensors + 1, sizeof *layout->tensors),
+        .spans = calloc(nspans + 1, sizeof *layout->spans),
+        .span_pointers = calloc(nspans + 1, sizeof(Batchmill__V1__Span *)),
+    };
+    if (layout->outcomes == NULL || layout->tensors == NULL || layout->spans == NULL ||
+        layout->span_pointers == NULL) {
+        layout_fini(layout);
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+    }
+    layout_measure(layout);
+    return BM_OK;
+}
+
+// ---- Writing ----
+
+static unsigned char *pad_put(unsigned char *at, unsigned char tag, uint64_t pad)
+{
+    if (pad == 0)
+        return at;
+    uint64_t size = pad - 2; // 127 at most with a length of one byte
+    if (size > 127)
+        size = pad - 3;
+    BM_ASSERT(size < 1 << 14); // a pad never needs a length of three bytes
+    *at++ = tag;
+    at = varint_put(at, size);
+    memset(at, 0, size);
+    return at + size;
+}
+
+static unsigned char *bytes_put(unsigned char *at, unsigned char tag, const void *data,
+                                uint64_t size)
+{
+    if (size == 0)
+        return at;
+    *at++ = tag;
+    at = varint_put(at, size);
+    memcpy(at, data, size);
+    return at + size;
+}
+
+static unsigned char *tensor_put(unsigned char *at, const struct bm_batch *batch, unsigned c,
+                                 const struct tensor_layout *layout)
+{
+    const struct bm_tensor *tensor = &batch->tensors[c];
+    Batchmill__V1__Tensor head;
+    uint64_t shape[BM_NDIM_MAX + 1];
+    tensor_head(batch, c, &head, shape);
+    *at++ = TAG_BATCHES;
+    at = varint_put(at, layout->length);
+    at += batchmill__v1__tensor__pack(&head, at);
+    at = pad_put(at, TAG_PAD_OFFSETS, layout->pad_offsets);
+    at = bytes_put(at, TAG_OFFSETS, tensor->offsets, layout->offsets_bytes);
+    at = pad_put(at, TAG_PAD_DATA, layout->pad_data);
+    return bytes_put(at, TAG_DATA, tensor->data, layout->data_bytes);
+}
+
+static unsigned char *layout_put(const struct layout *layout, unsigned char *at)
+{
+    Batchmill__V1__NextBatchesReply reply;
+    reply_head(layout->batches, &reply);
+    *at++ = TAG_BATCHES;
+    at = varint_put(at, layout->length);
+    at += batchmill__v1__next_batches_reply__pack(&reply, at);
+    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+        const struct bm_outcome *outcome = layout->batches->outcomes[i];
+        const struct batch_layout *batch = &layout->outcomes[i];
+        struct batch_head head;
+        batch_head(layout, outcome, &head);
+        *at++ = TAG_BATCHES;
+        at = varint_put(at, batch->length);
+        at += batchmill__v1__batch__pack(&head.message, at);
+        for (unsigned c = 0; c < batch->ntensors; c++)
+            at = tensor_put(at, &outcome->work.batch, c, &batch->tensors[c]);
+    }
+    return at;
+}
+
+enum bm_status bm_batches_encode(const struct bm_batches *batches,
+                                 void *(*alloc)(void *context, size_t size), void *context,
+                                 struct bm_error *err)
+{
+    struct layout layout;
+    enum bm_status status = layout_init(&layout, batches, err);
+    if (status != BM_OK)
+        return status;
+    unsigned char *bytes = NULL, *end = NULL;
+    if (layout.size > BM_REPLY_BYTES_MAX)
+        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
+                         "expected batches that fit a message of %d bytes, got one of %llu",
+                         BM_REPLY_BYTES_MAX, (unsigned long long)layout.size);
+    else if ((bytes = alloc(context, layout.size)) == NULL)
+        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+    else
+        end = layout_put(&layout, bytes);
+    BM_ASSERT(bytes == NULL || end == bytes + layout.size);
+    layout_fini(&layout);
+    return status;
+}
+
+uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome)
+{
+    enum { BATCH_HEAD = 32, SPAN = 48, TENSOR_HEAD = 64, ERROR_TEXTS = 640 };
+    uint64_t bytes = BATCH_HEAD + outcome->nspans * (uint64_t)SPAN;
+    if (outcome->work.items != NULL)
+        bytes += outcome->nitems * 4; // an index of a million items takes 3 bytes
+    if (outcome->work.error.status != BM_OK)
+        bytes += ERROR_TEXTS;
+    if (outcome->kind == BM_OUTCOME_BATCH) // two pads are 64 bytes on average
+        bytes += outcome->bytes + outcome_ntensors(outcome) * (uint64_t)(TENSOR_HEAD + 64);
+    return bytes;
+}

@@ -1,0 +1,326 @@
+// Replies without batches: plain structs of protobuf-c, filled and packed. It never writes through
+// the pointers it is given, so texts and shapes are lent, not copied.
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "server/codec_batches.h"
+
+// What one reply needs until it is packed: freed all at once. A failed allocation is remembered,
+// so that it is checked in one place.
+struct scratch_block {
+    struct scratch_block *next;
+    max_align_t memory[];
+};
+struct scratch {
+    struct scratch_block *blocks;
+    bool failed;
+};
+
+static void *scratch_take(struct scratch *scratch, size_t n, size_t size) // zeroed; NULL: failed
+{
+    struct scratch_block *block = calloc(1, sizeof *block + n * size); // n: what a pipeline has
+    if (block == NULL) {
+        scratch->failed = true;
+        return NULL;
+    }
+    block->next = scratch->blocks;
+    scratch->blocks = block;
+    return block->memory;
+}
+
+static void scratch_fini(struct scratch *scratch)
+{
+    while (scratch->blocks != NULL) {
+        struct scratch_block *next = scratch->blocks->next;
+        free(scratch->blocks);
+        scratch->blocks = next;
+    }
+}
+
+// ---- Parts ----
+
+static void summary_fill(const struct bm_pipeline *pipeline, Batchmill__V1__PipelineSummary *to)
+{
+    batchmill__v1__pipeline_summary__init(to);
+    to->name = (char *)bm_pipeline_name(pipeline);
+    to->source = (char *)bm_pipeline_source_name(pipeline);
+    to->items = bm_pipeline_source(pipeline)->nitems;
+    to->fingerprint = bm_pipeline_fingerprint(pipeline);
+    to->stateful = bm_pipeline_stateful(pipeline);
+}
+
+static Batchmill__V1__Component **components_new(struct scratch *scratch,
+                                                 const struct bm_schema *schema, size_t *ret_n)
+{
+    size_t n = schema->ncomponents;
+    Batchmill__V1__Component **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Component *to = scratch_take(scratch, n, sizeof *to);
+    if (scratch->failed)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct bm_component *component = &schema->components[i];
+        pointers[i] = &to[i];
+        batchmill__v1__component__init(&to[i]);
+        to[i].name = (char *)component->name;
+        to[i].dtype = (Batchmill__V1__Dtype)component->dtype;
+        to[i].n_shape = component->ndim;
+        to[i].shape = (uint64_t *)component->shape;
+        to[i].ragged = component->ragged;
+    }
+    *ret_n = n;
+    return pointers;
+}
+
+static Batchmill__V1__Action **actions_new(struct scratch *scratch,
+                                           const struct bm_pipeline *pipeline, size_t *ret_n)
+{
+    unsigned n = bm_pipeline_nactions(pipeline);
+    Batchmill__V1__Action **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Action *to = scratch_take(scratch, n, sizeof *to);
+    if (scratch->failed)
+        return NULL;
+    for (unsigned i = 0; i < n; i++) {
+        struct bm_action_info action = bm_pipeline_action(pipeline, i);
+        pointers[i] = &to[i];
+        batchmill__v1__action__init(&to[i]);
+        to[i].name = (char *)action.type->name;
+        if (action.lock != NULL)
+            to[i].lock = (char *)action.lock;
+        to[i].random = action.type->random;
+        to[i].stateful = action.type->stateful;
+        to[i].per_batch = action.type->form == BM_PER_BATCH;
+    }
+    *ret_n = n;
+    return pointers;
+}
+
+static char **steps_new(struct scratch *scratch, const struct bm_pipeline *pipeline, size_t *ret_n)
+{
+    unsigned n = bm_pipeline_nsteps(pipeline);
+    char **steps = scratch_take(scratch, n, sizeof *steps);
+    if (steps == NULL)
+        return NULL;
+    for (unsigned i = 0; i < n; i++)
+        steps[i] = (char *)bm_pipeline_step_name(pipeline, i);
+    *ret_n = n;
+    return steps;
+}
+
+// ---- Replies ----
+
+static Batchmill__V1__ListPipelinesReply *list_new(struct scratch *scratch,
+                                                   const struct bm_reply *reply)
+{
+    unsigned n = reply->list.n;
+    Batchmill__V1__ListPipelinesReply *to = scratch_take(scratch, 1, sizeof *to);
+    Batchmill__V1__PipelineSummary **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__PipelineSummary *summaries = scratch_take(scratch, n, sizeof *summaries);
+    if (scratch->failed)
+        return NULL;
+    batchmill__v1__list_pipelines_reply__init(to);
+    for (unsigned i = 0; i < n; i++) {
+        pointers[i] = &summaries[i];
+        summary_fill(reply->list.pipelines[i], &summaries[i]);
+    }
+    to->n_pipelines = n;
+    to->pipelines = pointers;
+    return to;
+}
+
+static Batchmill__V1__DescribePipelineReply *describe_new(struct scratch *scratch,
+                                                          const struct bm_reply *reply)
+{
+    const struct bm_pipeline *pipeline = reply->described;
+    const struct bm_source *source = bm_pipeline_source(pipeline);
+    Batchmill__V1__DescribePipelineReply *to = scratch_take(scratch, 1, sizeof *to);
+    Batchmill__V1__PipelineSummary *summary = scratch_take(scratch, 1, sizeof *summary);
+    if (scratch->failed)
+        return NULL;
+    batchmill__v1__describe_pipeline_reply__init(to);
+    summary_fill(pipeline, summary);
+    to->summary = summary;
+    to->source_type = (char *)source->type->name;
+    to->source_components = components_new(scratch, &source->schema, &to->n_source_components);
+    to->actions = actions_new(scratch, pipeline, &to->n_actions);
+    to->components = components_new(scratch, bm_pipeline_schema(pipeline), &to->n_components);
+    to->steps = steps_new(scratch, pipeline, &to->n_steps);
+    return to;
+}
+
+static Batchmill__V1__OpenStreamReply *open_new(struct scratch *scratch,
+                                                const struct bm_opened *opened)
+{
+    Batchmill__V1__OpenStreamReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__open_stream_reply__init(to);
+    to->stream = (char *)opened->id;
+    to->first_seq = opened->first_seq;
+    to->batches = opened->endless ? 0 : opened->batches;
+    to->endless = opened->endless;
+    to->seed = opened->seed;
+    to->lease_ms = opened->lease_ms;
+    to->items = opened->items;
+    to->epoch_batches = opened->epoch_batches;
+    if (opened->position_stem != NULL)
+        to->position_stem = opened->position_stem;
+    to->fingerprint = bm_pipeline_fingerprint(opened->pipeline);
+    to->stateful = bm_pipeline_stateful(opened->pipeline);
+    to->components =
+        components_new(scratch, bm_pipeline_schema(opened->pipeline), &to->n_components);
+    to->steps = steps_new(scratch, opened->pipeline, &to->n_steps);
+    to->prefetch = opened->prefetch;
+    return to;
+}
+
+static Batchmill__V1__RunReply *run_new(struct scratch *scratch, const struct bm_opened *opened)
+{
+    Batchmill__V1__RunReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__run_reply__init(to);
+    to->run = (char *)opened->id;
+    to->batches = opened->endless ? 0 : opened->batches;
+    to->endless = opened->endless;
+    to->seed = opened->seed;
+    to->lease_ms = opened->lease_ms;
+    return to;
+}
+
+static Batchmill__V1__GetRunReply *get_run_new(struct scratch *scratch,
+                                               const struct bm_run_report *run)
+{
+    unsigned n = run->nnumbers;
+    Batchmill__V1__GetRunReply *to = scratch_take(scratch, 1, sizeof *to);
+    struct bm_batch_error *error = scratch_take(scratch, 1, sizeof *error);
+    Batchmill__V1__Variable **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Variable *variables = scratch_take(scratch, n, sizeof *variables);
+    if (scratch->failed)
+        return NULL;
+    batchmill__v1__get_run_reply__init(to);
+    to->state = (Batchmill__V1__RunState)run->state;
+    to->batches = run->batches;
+    to->items = run->items;
+    to->skipped = run->skipped;
+    to->failed = run->failed;
+    to->seconds = run->seconds;
+    to->bytes = run->bytes;
+    if (run->error != NULL) {
+        bm_batch_error_init(error, run->error, run->pipeline);
+        to->error = &error->message;
+        to->has_error = true;
+        to->failed_seq = run->error->seq;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        const struct bm_number *number = &run->numbers[i];
+        pointers[i] = &variables[i];
+        batchmill__v1__variable__init(&variables[i]);
+        variables[i].name = (char *)number->name;
+        variables[i].is_integer = number->kind == BM_NUMBER_INTEGER;
+        if (variables[i].is_integer)
+            variables[i].integer = number->integer;
+        else
+            variables[i].number = number->real;
+    }
+    to->n_variables = n;
+    to->variables = pointers;
+    return to;
+}
+
+static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
+                                                 const struct bm_status_report *status)
+{
+    const struct bm_scheduler_status *scheduler = &status->scheduler;
+    Batchmill__V1__GetStatusReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__get_status_reply__init(to);
+    to->version = (char *)BM_VERSION;
+    to->uptime_seconds = status->uptime_seconds;
+    to->workers = status->workers;
+    to->streams = status->streams;
+    to->runs = status->runs;
+    to->jobs_ready = scheduler->nready;
+    to->jobs_running = scheduler->nrunning;
+    to->jobs_parked = scheduler->nparked;
+    to->jobs_waiting = scheduler->nwaiting;
+    to->memory_used_bytes = scheduler->memory_used_bytes;
+    to->memory_bytes = scheduler->memory_bytes;
+    to->batches = scheduler->batches;
+    to->draining = status->draining;
+    to->pipelines = status->pipelines;
+    return to;
+}
+
+// Replies without fields; only read.
+static Batchmill__V1__CloseStreamReply closed = BATCHMILL__V1__CLOSE_STREAM_REPLY__INIT;
+static Batchmill__V1__CancelRunReply cancelled = BATCHMILL__V1__CANCEL_RUN_REPLY__INIT;
+
+static void response_fill(Batchmill__V1__Response *response, const struct bm_reply *reply,
+                          struct scratch *scratch)
+{
+    switch (reply->kind) {
+    case BM_CALL_LIST_PIPELINES:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_LIST_PIPELINES;
+        response->list_pipelines = list_new(scratch, reply);
+        break;
+    case BM_CALL_DESCRIBE_PIPELINE:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_DESCRIBE_PIPELINE;
+        response->describe_pipeline = describe_new(scratch, reply);
+        break;
+    case BM_CALL_OPEN_STREAM:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_OPEN_STREAM;
+        response->open_stream = open_new(scratch, &reply->opened);
+        break;
+    case BM_CALL_CLOSE_STREAM:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_CLOSE_STREAM;
+        response->close_stream = &closed;
+        break;
+    case BM_CALL_RUN:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_RUN;
+        response->run = run_new(scratch, &reply->opened);
+        break;
+    case BM_CALL_GET_RUN:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_GET_RUN;
+        response->get_run = get_run_new(scratch, &reply->run);
+        break;
+    case BM_CALL_CANCEL_RUN:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_CANCEL_RUN;
+        response->cancel_run = &cancelled;
+        break;
+    case BM_CALL_GET_STATUS:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_GET_STATUS;
+        response->get_status = status_new(scratch, &reply->status);
+        break;
+    case BM_CALL_NONE:
+    case BM_CALL_NEXT_BATCHES:
+    case BM_CALL_REGISTER_PIPELINE:
+    case BM_CALL_UNREGISTER_PIPELINE:
+        bm_panic("a call that has a reply", __FILE__, __LINE__);
+    }
+}
+
+enum bm_status bm_reply_encode(const struct bm_reply *reply,
+                               void *(*alloc)(void *context, size_t size), void *context,
+                               struct bm_error *err)
+{
+    if (reply->code == BM_OK && reply->kind == BM_CALL_NEXT_BATCHES)
+        return bm_batches_encode(&reply->batches, alloc, context, err);
+    Batchmill__V1__Response response = BATCHMILL__V1__RESPONSE__INIT;
+    struct scratch scratch = {0};
+    unsigned char *bytes = NULL;
+    if (reply->code == BM_OK) {
+        response_fill(&response, reply, &scratch);
+    } else {
+        response.code = (Batchmill__V1__Code)reply->code;
+        response.message = (char *)reply->message;
+    }
+    if (!scratch.failed)
+        bytes = alloc(context, batchmill__v1__response__get_packed_size(&response));
+    if (bytes != NULL)
+        batchmill__v1__response__pack(&response, bytes);
+    scratch_fini(&scratch);
+    if (bytes == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+    return BM_OK;
+}
