@@ -63,8 +63,8 @@ enum bm_status source_fixture_open_in(struct source_fixture *fixture, const char
 {
     struct bm_value *definition = NULL;
     fixture_close(fixture);
-    assert_int_equal(
-        bm_yaml_parse(yaml, strlen(yaml), "t.yaml", &definition, &fixture->error), BM_OK);
+    assert_int_equal(bm_yaml_parse(yaml, strlen(yaml), "t.yaml", &definition, &fixture->error),
+                     BM_OK);
     enum bm_status status = bm_source_open(fixture->registry, "t", definition, directory,
                                            &fixture->ref, &fixture->error);
     bm_value_free(definition);
@@ -88,7 +88,8 @@ enum bm_status source_fixture_read(struct source_fixture *fixture, const uint64_
     free(fixture->items);
     fixture->items = calloc(nitems + 1, sizeof *fixture->items);
     assert_non_null(fixture->items);
-    memcpy(fixture->items, items, nitems * sizeof *items);
+    for (uint64_t i = 0; i < nitems; i++)
+        fixture->items[i] = items[i];
     assert_int_equal(bm_batch_init(&fixture->batch, &source->schema, fixture->items, epochs, nitems,
                                    &fixture->error),
                      BM_OK);

@@ -1,0 +1,9 @@
+// gzip.h -- decompresses gzip files that lie in memory. Layer: sources (the only user of zlib).
+// Threads: any thread.
+#pragma once
+#include "sources/file.h"
+
+// All members of `packed`, one after the other. More than `size_max` bytes are an error, found
+// before the memory for them is taken. `name` is the file's, for errors.
+enum bm_status bm_gunzip(const struct bm_content *packed, uint64_t size_max, const char *name,
+                         struct bm_content *ret_content, struct bm_error *err);

@@ -1,0 +1,33 @@
+#include "sources/sources.h"
+
+#include "sources/types.h"
+
+#ifndef BM_WITH_CSV
+#define BM_WITH_CSV 1
+#endif
+#ifndef BM_WITH_NPY
+#define BM_WITH_NPY 1
+#endif
+#ifndef BM_WITH_IDX
+#define BM_WITH_IDX 1
+#endif
+
+enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error *err)
+{
+    static const struct bm_source_type *const types[] = {
+        &bm_range_source,
+#if BM_WITH_CSV
+        &bm_csv_source,
+#endif
+#if BM_WITH_NPY
+        &bm_npy_source,
+#endif
+#if BM_WITH_IDX
+        &bm_idx_source,
+#endif
+    };
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < sizeof types / sizeof types[0] && status == BM_OK; i++)
+        status = bm_registry_add_source(registry, types[i], err);
+    return status;
+}

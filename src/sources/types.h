@@ -1,0 +1,9 @@
+// types.h -- the source types of this folder, one per format. Layer: sources.
+// Threads: constants.
+#pragma once
+#include "pipeline/source.h"
+
+extern const struct bm_source_type bm_range_source;
+extern const struct bm_source_type bm_csv_source;
+extern const struct bm_source_type bm_npy_source;
+extern const struct bm_source_type bm_idx_source;
