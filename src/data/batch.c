@@ -72,7 +72,12 @@ uint64_t bm_block_size(const struct bm_block *block)
 
 bool bm_block_writable(const struct bm_block *block)
 {
-    return !block->lent && atomic_load_explicit(&block->refs, memory_order_acquire) == 1;
+    return bm_block_owned(block, 1);
+}
+
+bool bm_block_owned(const struct bm_block *block, unsigned references)
+{
+    return !block->lent && atomic_load_explicit(&block->refs, memory_order_acquire) == references;
 }
 
 // ---- Batches ----

@@ -23,6 +23,8 @@ struct bm_block *bm_block_unref(struct bm_block *block); // returns NULL; NULL i
 void *bm_block_data(struct bm_block *block);
 uint64_t bm_block_size(const struct bm_block *block);
 bool bm_block_writable(const struct bm_block *block); // one reference, not lent
+// Not lent, and all its references are these: whoever holds them may write.
+bool bm_block_owned(const struct bm_block *block, unsigned references);
 
 struct bm_tensor { // of component c of the batch's schema; all zero = not there yet
     struct bm_block *block;

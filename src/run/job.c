@@ -275,6 +275,7 @@ static bool job_begin_work(struct bm_job *job)
         return false;
     }
     job->begun = true;
+    outcome->pipeline = bm_pipeline_ref(stream->pipeline);
     work->stream = stream->id;
     work->attempt = 1;
     work->host = &job->host;

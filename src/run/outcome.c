@@ -30,8 +30,9 @@ struct bm_outcome *bm_outcome_unref(struct bm_outcome *outcome)
 {
     if (outcome != NULL &&
         atomic_fetch_sub_explicit(&outcome->refs, 1, memory_order_acq_rel) == 1) {
-        if (outcome->work.pipeline != NULL)
+        if (outcome->pipeline != NULL)
             bm_work_fini(&outcome->work);
+        bm_pipeline_unref(outcome->pipeline);
         free(outcome->spans);
         free(outcome);
     }

@@ -31,7 +31,8 @@ struct bm_outcome {
     struct bm_work work; // .batch and .items of a BATCH; .error, .failed_* of a failure
     uint64_t created_ns, finished_ns; // finished: 0 while it is not
     unsigned nspans;
-    struct bm_span *spans; // [steps of the pipeline], or NULL when not traced
+    struct bm_span *spans;        // [steps of the pipeline], or NULL when not traced
+    struct bm_pipeline *pipeline; // referenced: the batch's schema is the pipeline's
     atomic_uint refs;
     struct bm_outcome *next_garbage; // the scheduler's
 };
