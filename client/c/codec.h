@@ -15,7 +15,7 @@ enum {
     BM_CLIENT_ID_MAX = 40,                   // of a stream or a run
     BM_CLIENT_TENSORS_MAX = 256,             // of a batch
     BM_CLIENT_SPANS_MAX = 256,               // of a batch
-    BM_CLIENT_SMALL_REPLY_MAX = 16 << 20,    // bytes of a reply that holds no batches
+    BM_CLIENT_SMALL_REPLY_MAX = 4 << 20,     // bytes of a reply that holds no batches
     BM_CLIENT_ALIGNMENT = 16,                // of what a tensor points to
 };
 

@@ -1,0 +1,453 @@
+// Small replies: protobuf-c unpacks them, and what holds is copied into one allocation of public
+// structs. Each is measured first, by the functions named _bytes, and then filled.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/name.h"
+#include "base/size.h"
+#include "batchmill/v1/batchmill.pb-c.h"
+#include "codec.h"
+#include "codec_wire.h"
+#include "data/dtype.h"
+
+enum { // fields of Response
+    REPLY_LIST_PIPELINES = 3,
+    REPLY_DESCRIBE_PIPELINE = 4,
+    REPLY_OPEN_STREAM = 7,
+    REPLY_RUN = 9,
+    REPLY_GET_RUN = 10,
+    REPLY_GET_STATUS = 12,
+};
+
+static enum batchmill_code reply_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
+                                        size_t size, uint32_t number, void *ret_message,
+                                        struct batchmill_error *error)
+{
+    struct wire body;
+    enum batchmill_code code = wire_reply(bytes, size, number, &body, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (wire_size(&body) > BM_CLIENT_SMALL_REPLY_MAX)
+        return wire_unreadable(error, "expected at most %d bytes, got %zu",
+                               BM_CLIENT_SMALL_REPLY_MAX, wire_size(&body));
+    ProtobufCMessage *message = protobuf_c_message_unpack(type, NULL, wire_size(&body), body.at);
+    if (message == NULL)
+        return wire_unreadable(error, "it is no message %s", type->name);
+    *(ProtobufCMessage **)ret_message = message;
+    return BATCHMILL_OK;
+}
+
+// ---- One allocation ----
+
+static void *block_take(unsigned char **at, size_t size)
+{
+    void *taken = *at;
+    *at += bm_size_align(size, 8);
+    return taken;
+}
+
+static size_t text_bytes(const char *text)
+{
+    return (size_t)bm_size_align(strlen(text) + 1, 8);
+}
+
+static const char *text_take(unsigned char **at, const char *text)
+{
+    char *copy = block_take(at, strlen(text) + 1);
+    struct wire wire = wire_of(text, strlen(text));
+    wire_text(&wire, copy, strlen(text) + 1);
+    return copy;
+}
+
+// ---- Parts ----
+
+static size_t components_bytes(size_t n, Batchmill__V1__Component *const *components)
+{
+    size_t bytes = n * sizeof(struct batchmill_component);
+    for (size_t i = 0; i < n; i++)
+        bytes += text_bytes(components[i]->name) + components[i]->n_shape * sizeof(uint64_t);
+    return bytes;
+}
+
+static enum batchmill_code components_check(size_t n, Batchmill__V1__Component *const *components,
+                                            struct batchmill_error *error)
+{
+    for (size_t i = 0; i < n; i++) {
+        const Batchmill__V1__Component *component = components[i];
+        if (!bm_name_valid(component->name))
+            return wire_unreadable(error, "component %zu: expected a name", i);
+        if ((int)component->dtype < BM_BOOL || (int)component->dtype > BM_STRING)
+            return wire_unreadable(error, "%s.dtype: expected 1 to 15, got %d", component->name,
+                                   (int)component->dtype);
+        if (component->n_shape >= BATCHMILL_NDIM_MAX)
+            return wire_unreadable(error, "%s.shape: expected at most %d axes, got %zu",
+                                   component->name, BATCHMILL_NDIM_MAX - 1, component->n_shape);
+    }
+    return BATCHMILL_OK;
+}
+
+static const struct batchmill_component *
+components_take(unsigned char **at, size_t n, Batchmill__V1__Component *const *components)
+{
+    struct batchmill_component *taken = block_take(at, n * sizeof *taken);
+    for (size_t i = 0; i < n; i++) {
+        const Batchmill__V1__Component *from = components[i];
+        uint64_t *shape = block_take(at, from->n_shape * sizeof *shape);
+        if (from->n_shape > 0)
+            memcpy(shape, from->shape, from->n_shape * sizeof *shape);
+        taken[i] = (struct batchmill_component){
+            .name = text_take(at, from->name),
+            .dtype = (enum batchmill_dtype)from->dtype,
+            .ragged = from->ragged,
+            .ndim = (unsigned)from->n_shape,
+            .shape = shape,
+        };
+    }
+    return taken;
+}
+
+static size_t texts_bytes(size_t n, char *const *texts)
+{
+    size_t bytes = n * sizeof(char *);
+    for (size_t i = 0; i < n; i++)
+        bytes += text_bytes(texts[i]);
+    return bytes;
+}
+
+static const char *const *texts_take(unsigned char **at, size_t n, char *const *texts)
+{
+    const char **taken = block_take(at, n * sizeof *taken);
+    for (size_t i = 0; i < n; i++)
+        taken[i] = text_take(at, texts[i]);
+    return taken;
+}
+
+static size_t summary_bytes(const Batchmill__V1__PipelineSummary *summary)
+{
+    return text_bytes(summary->name) + text_bytes(summary->source);
+}
+
+static struct batchmill_summary summary_take(unsigned char **at,
+                                             const Batchmill__V1__PipelineSummary *summary)
+{
+    return (struct batchmill_summary){
+        .name = text_take(at, summary->name),
+        .source = text_take(at, summary->source),
+        .items = summary->items,
+        .fingerprint = summary->fingerprint,
+        .stateful = summary->stateful,
+    };
+}
+
+static bool id_take(const char *id, char to[BM_CLIENT_ID_MAX + 1])
+{
+    if (!bm_name_valid(id) || strlen(id) > BM_CLIENT_ID_MAX)
+        return false;
+    memcpy(to, id, strlen(id) + 1);
+    return true;
+}
+
+// ---- Pipelines ----
+
+enum batchmill_code bm_client_decode_list(const void *bytes, size_t size,
+                                          struct batchmill_list **ret_list,
+                                          struct batchmill_error *error)
+{
+    Batchmill__V1__ListPipelinesReply *reply = NULL;
+    enum batchmill_code code = reply_unpack(&batchmill__v1__list_pipelines_reply__descriptor, bytes,
+                                            size, REPLY_LIST_PIPELINES, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    size_t total =
+        sizeof(struct batchmill_list) + reply->n_pipelines * sizeof(struct batchmill_summary);
+    for (size_t i = 0; i < reply->n_pipelines; i++)
+        total += summary_bytes(reply->pipelines[i]);
+    unsigned char *at = malloc(total);
+    if (at == NULL) {
+        code = wire_no_memory(error);
+        goto out;
+    }
+    struct batchmill_list *list = block_take(&at, sizeof *list);
+    struct batchmill_summary *pipelines = block_take(&at, reply->n_pipelines * sizeof *pipelines);
+    for (size_t i = 0; i < reply->n_pipelines; i++)
+        pipelines[i] = summary_take(&at, reply->pipelines[i]);
+    *list = (struct batchmill_list){.n = reply->n_pipelines, .pipelines = pipelines};
+    *ret_list = list;
+out:
+    batchmill__v1__list_pipelines_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+static size_t actions_bytes(size_t n, Batchmill__V1__Action *const *actions)
+{
+    size_t bytes = n * sizeof(struct batchmill_action);
+    for (size_t i = 0; i < n; i++)
+        bytes += text_bytes(actions[i]->name) + text_bytes(actions[i]->lock);
+    return bytes;
+}
+
+static const struct batchmill_action *actions_take(unsigned char **at, size_t n,
+                                                   Batchmill__V1__Action *const *actions)
+{
+    struct batchmill_action *taken = block_take(at, n * sizeof *taken);
+    for (size_t i = 0; i < n; i++) {
+        const Batchmill__V1__Action *from = actions[i];
+        taken[i] = (struct batchmill_action){
+            .name = text_take(at, from->name),
+            .lock = from->lock[0] == '\0' ? NULL : text_take(at, from->lock),
+            .random = from->random,
+            .stateful = from->stateful,
+            .per_batch = from->per_batch,
+        };
+    }
+    return taken;
+}
+
+static enum batchmill_code description_new(const Batchmill__V1__DescribePipelineReply *reply,
+                                           struct batchmill_description **ret,
+                                           struct batchmill_error *error)
+{
+    if (reply->summary == NULL)
+        return wire_unreadable(error, "expected a summary of the pipeline, got none");
+    enum batchmill_code code =
+        components_check(reply->n_source_components, reply->source_components, error);
+    if (code == BATCHMILL_OK)
+        code = components_check(reply->n_components, reply->components, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    size_t total = sizeof(struct batchmill_description) + summary_bytes(reply->summary) +
+                   text_bytes(reply->source_type) +
+                   components_bytes(reply->n_source_components, reply->source_components) +
+                   actions_bytes(reply->n_actions, reply->actions) +
+                   components_bytes(reply->n_components, reply->components) +
+                   texts_bytes(reply->n_steps, reply->steps);
+    unsigned char *at = malloc(total);
+    if (at == NULL)
+        return wire_no_memory(error);
+    struct batchmill_description *description = block_take(&at, sizeof *description);
+    *description = (struct batchmill_description){
+        .summary = summary_take(&at, reply->summary),
+        .source_type = text_take(&at, reply->source_type),
+        .nsource_components = reply->n_source_components,
+        .nactions = reply->n_actions,
+        .ncomponents = reply->n_components,
+        .nsteps = reply->n_steps,
+        .source_components =
+            components_take(&at, reply->n_source_components, reply->source_components),
+        .actions = actions_take(&at, reply->n_actions, reply->actions),
+        .components = components_take(&at, reply->n_components, reply->components),
+        .steps = texts_take(&at, reply->n_steps, reply->steps),
+    };
+    *ret = description;
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_decode_describe(const void *bytes, size_t size,
+                                              struct batchmill_description **ret_description,
+                                              struct batchmill_error *error)
+{
+    Batchmill__V1__DescribePipelineReply *reply = NULL;
+    enum batchmill_code code = reply_unpack(&batchmill__v1__describe_pipeline_reply__descriptor,
+                                            bytes, size, REPLY_DESCRIBE_PIPELINE, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    code = description_new(reply, ret_description, error);
+    batchmill__v1__describe_pipeline_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+// ---- Streams ----
+
+static enum batchmill_code opened_new(const Batchmill__V1__OpenStreamReply *reply,
+                                      struct bm_client_opened **ret, struct batchmill_error *error)
+{
+    enum batchmill_code code = components_check(reply->n_components, reply->components, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    size_t total = bm_size_align(sizeof(struct bm_client_opened), 8) +
+                   text_bytes(reply->position_stem) +
+                   components_bytes(reply->n_components, reply->components) +
+                   texts_bytes(reply->n_steps, reply->steps);
+    unsigned char *at = malloc(total);
+    if (at == NULL)
+        return wire_no_memory(error);
+    struct bm_client_opened *opened = block_take(&at, sizeof *opened);
+    *opened = (struct bm_client_opened){
+        .position_stem = text_take(&at, reply->position_stem),
+        .first_seq = reply->first_seq,
+        .batches = reply->endless ? BATCHMILL_UNSET : reply->batches,
+        .seed = reply->seed,
+        .items = reply->items,
+        .epoch_batches = reply->epoch_batches,
+        .fingerprint = reply->fingerprint,
+        .lease_ms = reply->lease_ms,
+        .prefetch = reply->prefetch,
+        .stateful = reply->stateful,
+        .ncomponents = reply->n_components,
+        .nsteps = reply->n_steps,
+        .components = components_take(&at, reply->n_components, reply->components),
+        .steps = texts_take(&at, reply->n_steps, reply->steps),
+    };
+    if (!id_take(reply->stream, opened->stream)) {
+        free(opened);
+        return wire_unreadable(error, "expected the stream's id");
+    }
+    *ret = opened;
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_decode_open(const void *bytes, size_t size,
+                                          struct bm_client_opened **ret_opened,
+                                          struct batchmill_error *error)
+{
+    Batchmill__V1__OpenStreamReply *reply = NULL;
+    enum batchmill_code code = reply_unpack(&batchmill__v1__open_stream_reply__descriptor, bytes,
+                                            size, REPLY_OPEN_STREAM, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    code = opened_new(reply, ret_opened, error);
+    batchmill__v1__open_stream_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+enum batchmill_code bm_client_decode_done(const void *bytes, size_t size,
+                                          struct batchmill_error *error)
+{
+    struct wire body;
+    return wire_reply(bytes, size, 0, &body, error);
+}
+
+// ---- Runs ----
+
+enum batchmill_code bm_client_decode_run(const void *bytes, size_t size,
+                                         struct bm_client_run *ret_run,
+                                         struct batchmill_error *error)
+{
+    Batchmill__V1__RunReply *reply = NULL;
+    enum batchmill_code code =
+        reply_unpack(&batchmill__v1__run_reply__descriptor, bytes, size, REPLY_RUN, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    struct bm_client_run run = {
+        .batches = reply->endless ? BATCHMILL_UNSET : reply->batches,
+        .seed = reply->seed,
+        .lease_ms = reply->lease_ms,
+    };
+    if (id_take(reply->run, run.run))
+        *ret_run = run;
+    else
+        code = wire_unreadable(error, "expected the run's id");
+    batchmill__v1__run_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+static void failure_fill(const Batchmill__V1__GetRunReply *reply, struct batchmill_error *to)
+{
+    const Batchmill__V1__BatchError *from = reply->error;
+    *to = (struct batchmill_error){
+        .code = wire_code((uint64_t)from->code),
+        .has_batch = true,
+        .has_item = from->has_item,
+        .seq = reply->failed_seq,
+        .item = from->item,
+    };
+    const struct wire text = wire_of(from->message, strlen(from->message));
+    const struct wire pipeline = wire_of(from->pipeline, strlen(from->pipeline));
+    const struct wire action = wire_of(from->action, strlen(from->action));
+    wire_text(&text, to->text, sizeof to->text);
+    wire_text(&pipeline, to->pipeline, sizeof to->pipeline);
+    wire_text(&action, to->action, sizeof to->action);
+}
+
+static struct batchmill_run_result *result_new(const Batchmill__V1__GetRunReply *reply)
+{
+    size_t n = reply->n_variables;
+    size_t total = sizeof(struct batchmill_run_result) + n * sizeof(struct batchmill_variable);
+    for (size_t i = 0; i < n; i++)
+        total += text_bytes(reply->variables[i]->name);
+    unsigned char *at = malloc(total);
+    if (at == NULL)
+        return NULL;
+    struct batchmill_run_result *result = block_take(&at, sizeof *result);
+    struct batchmill_variable *variables = block_take(&at, n * sizeof *variables);
+    for (size_t i = 0; i < n; i++) {
+        const Batchmill__V1__Variable *from = reply->variables[i];
+        variables[i] = (struct batchmill_variable){
+            .name = text_take(&at, from->name),
+            .is_integer = from->is_integer,
+            .integer = from->integer,
+            .number = from->is_integer ? (double)from->integer : from->number,
+        };
+    }
+    *result = (struct batchmill_run_result){
+        .batches = reply->batches,
+        .items = reply->items,
+        .skipped = reply->skipped,
+        .failed = reply->failed,
+        .bytes = reply->bytes,
+        .seconds = reply->seconds,
+        .nvariables = n,
+        .variables = variables,
+    };
+    return result;
+}
+
+enum batchmill_code bm_client_decode_get_run(const void *bytes, size_t size,
+                                             struct bm_client_run_report *ret_report,
+                                             struct batchmill_error *error)
+{
+    Batchmill__V1__GetRunReply *reply = NULL;
+    enum batchmill_code code = reply_unpack(&batchmill__v1__get_run_reply__descriptor, bytes, size,
+                                            REPLY_GET_RUN, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    struct bm_client_run_report report = {
+        .state = (enum bm_client_run_state)reply->state,
+        .has_failure = reply->error != NULL,
+    };
+    if ((int)reply->state < BM_CLIENT_RUN_RUNNING || (int)reply->state > BM_CLIENT_RUN_CANCELLED) {
+        code = wire_unreadable(error, "state: expected 0 to %d, got %d", BM_CLIENT_RUN_CANCELLED,
+                               (int)reply->state);
+    } else if ((report.result = result_new(reply)) == NULL) {
+        code = wire_no_memory(error);
+    } else {
+        if (report.has_failure)
+            failure_fill(reply, &report.failure);
+        *ret_report = report;
+    }
+    batchmill__v1__get_run_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+// ---- Status ----
+
+enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
+                                            struct batchmill_status *ret_status,
+                                            struct batchmill_error *error)
+{
+    Batchmill__V1__GetStatusReply *reply = NULL;
+    enum batchmill_code code = reply_unpack(&batchmill__v1__get_status_reply__descriptor, bytes,
+                                            size, REPLY_GET_STATUS, &reply, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    *ret_status = (struct batchmill_status){
+        .uptime_seconds = reply->uptime_seconds,
+        .workers = reply->workers,
+        .pipelines = reply->pipelines,
+        .streams = reply->streams,
+        .runs = reply->runs,
+        .jobs_ready = reply->jobs_ready,
+        .jobs_running = reply->jobs_running,
+        .jobs_parked = reply->jobs_parked,
+        .jobs_waiting = reply->jobs_waiting,
+        .memory_used_bytes = reply->memory_used_bytes,
+        .memory_bytes = reply->memory_bytes,
+        .batches = reply->batches,
+        .draining = reply->draining,
+    };
+    const struct wire version = wire_of(reply->version, strlen(reply->version));
+    wire_text(&version, ret_status->version, sizeof ret_status->version);
+    batchmill__v1__get_status_reply__free_unpacked(reply, NULL);
+    return BATCHMILL_OK;
+}
