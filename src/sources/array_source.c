@@ -26,16 +26,14 @@ struct array_source {
 
 const struct bm_param bm_array_params[BM_ARRAY_NPARAMS] = {
     BM_PARAM(struct bm_array_config, path, BM_PARAM_TEXT,
-             .doc =
-                 "the file, if there is one; it may be gzipped (.gz, then it is kept in memory)"),
+             .doc = "the file; it may be gzipped (.gz), then it is kept in memory"),
     BM_PARAM(struct bm_array_config, component, BM_PARAM_NAME,
              .doc = "with `path`: name of the component, else x"),
     BM_PARAM(struct bm_array_config, components, BM_PARAM_TEXT_MAP,
-             .doc = "instead of `path`: a file for each component, {images: a.npy, labels: b.npy}; "
-                    "item i is row i of each, so their first axes must be equally long"),
+             .doc = "instead of `path`: {name: file, ...}; item i is row i of each of them"),
     BM_PARAM(struct bm_array_config, id, BM_PARAM_TEXT,
-             .doc = "a text that you change whenever the data change; without it the files are "
-                    "read once at the start to tell equal data from different ones"),
+             .doc = "a text to change whenever the data change; without it the files are read "
+                    "through at the start, to know equal data again"),
 };
 
 static enum bm_status array_no_memory(const char *where, struct bm_error *err)

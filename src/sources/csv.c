@@ -29,12 +29,8 @@ static const struct bm_param csv_params[] = {
     BM_PARAM(struct csv_config, skip, BM_PARAM_INTEGER, .fallback = "0",
              .doc = "lines to leave out at the start, before the header line"),
     BM_PARAM(struct csv_config, components, BM_PARAM_VALUE,
-             .doc =
-                 "which columns make which component: {pixels: {columns: 0-63, dtype: uint8, "
-                 "shape: [8, 8]}, label: {columns: 64, dtype: int64}, name: {columns: [species], "
-                 "dtype: string}}; columns are numbers from 0, ranges, or names of the header "
-                 "line. Without it every column is a component under its name: int64 if all its "
-                 "cells are such integers, float64 if all are numbers, else string"),
+             .doc = "name: {columns: numbers from 0, ranges, or names of the header line; dtype; "
+                    "shape}"),
 };
 
 enum { CSV_NPARAMS = sizeof csv_params / sizeof csv_params[0] };
@@ -250,7 +246,7 @@ static enum bm_status csv_fill(struct csv_job *job)
         BM_ASSERT(status != BM_OK || found); // the first pass counted them
         for (unsigned i = 0; i < source->ncolumns && status == BM_OK; i++) {
             const struct bm_csv_field *field = &job->plan.fields[i];
-            status = field->component.ragged
+            status = source->columns[i].offsets != NULL
                          ? csv_fill_text(job, field, &source->columns[i], row)
                          : csv_fill_numbers(job, field, &source->columns[i], row);
         }
@@ -438,8 +434,12 @@ static enum bm_status csv_read(const struct bm_source *base, struct bm_batch *ba
 
 const struct bm_source_type bm_csv_source = {
     .name = "csv",
-    .doc = "A table as text (RFC 4180), one row an item, parsed into memory at the start. Columns "
-           "are counted from 0, lines in errors from 1.",
+    .doc = "A table as text (RFC 4180), one row an item, parsed into memory at the start. "
+           "`components` says which columns make which component, as in {pixels: {columns: 0-63, "
+           "dtype: uint8, shape: [8, 8]}, label: {columns: 64, dtype: int64}, kind: {columns: "
+           "[species], dtype: string}}. Without it each column is one, under its name in the "
+           "header line: int64 if all its cells are such integers, float64 if all are numbers, "
+           "else string. In errors lines are counted from 1 and columns from 0.",
     .params = csv_params,
     .nparams = CSV_NPARAMS,
     .config_bytes = sizeof(struct csv_config),

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
+
 _Static_assert(FLT_EVAL_METHOD == 0, "the exact cases below need plain double arithmetic");
 
 struct bm_csv_cell bm_csv_cell_trim(struct bm_csv_cell cell)
@@ -54,9 +56,9 @@ static bool integer_parse(const struct bm_csv_cell *cell, enum bm_dtype dtype, v
         return false;
     for (; at < end; at++) {
         unsigned digit = (unsigned char)*at - (unsigned)'0';
-        if (digit > 9 || magnitude > (max - digit) / 10 || digit > max)
+        if (digit > 9 || !bm_size_mul(magnitude, 10, &magnitude) ||
+            !bm_size_add(magnitude, digit, &magnitude) || magnitude > max)
             return false;
-        magnitude = magnitude * 10 + digit;
     }
     uint64_t value = negative ? 0 - magnitude : magnitude;
     memcpy(to, &value, bm_dtype_size(dtype)); // the low bytes: hosts are little-endian

@@ -139,24 +139,23 @@ static enum bm_status columns_add_text(struct columns_reader *reader, const stru
     return columns_add(reader, first, last, value);
 }
 
-static enum bm_status columns_parse(struct columns_reader *reader, const struct bm_value *value)
+static enum bm_status columns_add_value(struct columns_reader *reader, const struct bm_value *value)
 {
-    if (value->kind == BM_VALUE_INTEGER) {
-        if (value->integer < 0 || value->integer >= reader->header->ncolumns)
-            return columns_fail(reader, value);
-        return columns_add(reader, (unsigned)value->integer, (unsigned)value->integer, value);
-    }
     if (value->kind == BM_VALUE_TEXT)
         return columns_add_text(reader, value);
-    if (value->kind != BM_VALUE_LIST || value->nchildren == 0)
+    if (value->kind != BM_VALUE_INTEGER || value->integer < 0 ||
+        value->integer >= reader->header->ncolumns)
         return columns_fail(reader, value);
+    return columns_add(reader, (unsigned)value->integer, (unsigned)value->integer, value);
+}
+
+static enum bm_status columns_parse(struct columns_reader *reader, const struct bm_value *value)
+{
+    if (value->kind != BM_VALUE_LIST || value->nchildren == 0)
+        return columns_add_value(reader, value);
     enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < value->nchildren && status == BM_OK; i++) {
-        if (value->children[i]->kind == BM_VALUE_LIST)
-            status = columns_fail(reader, value->children[i]);
-        else
-            status = columns_parse(reader, value->children[i]);
-    }
+    for (unsigned i = 0; i < value->nchildren && status == BM_OK; i++)
+        status = columns_add_value(reader, value->children[i]);
     return status;
 }
 

@@ -170,7 +170,7 @@ enum bm_status bm_csv_reader_next(struct bm_csv_reader *reader, bool *ret_found,
     }
     const char *start = reader->at;
     for (;;) {
-        struct bm_csv_cell cell;
+        struct bm_csv_cell cell = {0};
         enum bm_status status = BM_OK;
         if (reader->at < reader->end && *reader->at == '"')
             status = reader_quoted_cell(reader, &cell, err);

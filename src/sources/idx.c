@@ -48,8 +48,8 @@ static enum bm_status idx_parse(const unsigned char *bytes, size_t size, const c
         return bm_fail(err, BM_DATA_LOSS, name, "expected a header of %" PRIu64 " bytes, got %zu",
                        ret_header->data_offset, size);
     enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < naxes && status == BM_OK; i++) {
-        const unsigned char *axis = bytes + 4 + 4 * i;
+    const unsigned char *axis = bytes + 4;
+    for (unsigned i = 0; i < naxes && status == BM_OK; i++, axis += 4) {
         uint64_t length =
             (uint64_t)axis[0] << 24 | (uint64_t)axis[1] << 16 | (uint64_t)axis[2] << 8 | axis[3];
         status = bm_array_header_add_axis(ret_header, length, name, err);

@@ -73,11 +73,14 @@ static void refuse(const char *yaml, const char *where, const char *expectation)
 static void a_file_of_numpy_is_read_row_by_row(void **state)
 {
     (void)state;
+    static const char head[] = "\x93NUMPY\x01\x00v\x00" NUMBERS_DICT;
     unsigned char bytes[140];
     memset(bytes, ' ', sizeof bytes);
-    memcpy(bytes, "\x93NUMPY\x01\x00v\x00" NUMBERS_DICT, 10 + sizeof NUMBERS_DICT - 1);
+    memcpy(bytes, head, sizeof head);
+    bytes[sizeof head - 1] = ' ';
     bytes[127] = '\n';
-    memcpy(bytes + 128, "\0\0\1\0\2\0\3\0\4\0\5\0", 12);
+    const unsigned char data[] = {0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0};
+    memcpy(bytes + 128, data, sizeof data);
     source_fixture_write(&fixture, "a.npy", bytes, sizeof bytes);
     open_ok("npy: {path: a.npy}");
     assert_int_equal(fixture.source->nitems, 3);
