@@ -69,8 +69,7 @@ static bool integer_parse(const struct bm_csv_cell *cell, enum bm_dtype dtype, v
 
 struct decimal { // mantissa * 10^exponent
     bool negative;
-    bool exact; // no digit was left out of the mantissa
-    uint64_t mantissa;
+    uint64_t mantissa; // above 2^53 if digits were left out of it
     int64_t exponent;
 };
 
@@ -78,10 +77,8 @@ static const char *decimal_digits(struct decimal *decimal, const char *at, const
                                   bool fraction)
 {
     for (; at < end && *at >= '0' && *at <= '9'; at++) {
-        if (decimal->mantissa > (UINT64_MAX - 9) / 10) {
-            decimal->exact = false;
+        if (decimal->mantissa > (UINT64_MAX - 9) / 10)
             continue;
-        }
         decimal->mantissa = decimal->mantissa * 10 + (uint64_t)(*at - '0');
         decimal->exponent -= fraction;
     }
@@ -108,7 +105,7 @@ static bool decimal_exponent(struct decimal *decimal, const char *at, const char
 static bool decimal_parse(const struct bm_csv_cell *cell, struct decimal *ret_decimal)
 {
     const char *at = cell->data, *end = at + cell->size;
-    struct decimal decimal = {.negative = at < end && *at == '-', .exact = true};
+    struct decimal decimal = {.negative = at < end && *at == '-'};
     if (at < end && (*at == '-' || *at == '+'))
         at++;
     const char *start = at;
@@ -137,8 +134,7 @@ static bool decimal_to_double(const struct decimal *decimal, double *ret_value)
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    if (!decimal->exact || decimal->mantissa > UINT64_C(1) << 53 || decimal->exponent < -22 ||
-        decimal->exponent > 22)
+    if (decimal->mantissa > UINT64_C(1) << 53 || decimal->exponent < -22 || decimal->exponent > 22)
         return false;
     double value = (double)decimal->mantissa;
     value =

@@ -104,6 +104,7 @@ static void bad_parameters_are_errors_that_name_them(void **state)
         {"range: {}", "n"},
         {"range: {n: 1.5}", "n"},
         {"range: {n: 3, dtype: string}", "dtype"},
+        {"range: {n: 0, dtype: bytes}", "dtype"},
         {"range: {n: 3, dtype: int128}", "dtype"},
         {"range: {n: 3, component: a b}", "component"},
         {"range: {n: 3, size: 3}", "size"},
