@@ -2,6 +2,10 @@
 // Layer: server (may include src/). Used by `batchmill serve` and, over inproc://, by a client
 // that brings its server along.
 //
+// Closing goes from the outside in: no new connection, every stream closed and its waiting requests
+// answered, the workers done with their steps, then the sockets. Threads that it starts ignore
+// signals.
+//
 // Threads: _start and _stop on one thread; the rest from any.
 #pragma once
 #include "server/config.h"

@@ -6,7 +6,9 @@
 // to wait for a batch is parked here and blocks nobody.
 //
 // Threads: everything with the executor's mutex held, except bm_session_flush(), which the shell
-// calls without it, after leaving it.
+// calls without it, each time after it gave the mutex back (bm_pool_set_flush() does that). Answers
+// wait in a line of their own, so that a slow send holds up nobody; whoever flushes first hands
+// them out, so an exchange is out of its maker's hands as soon as the session has answered it.
 #pragma once
 #include "base/list.h"
 #include "server/catalog.h"
@@ -14,10 +16,14 @@
 
 enum {
     BM_SESSION_STREAMS_MAX = 10000, // open streams and cursor members of all clients
+    BM_SESSION_CURSORS_MAX = 1000,  // also those that wait for a member
     BM_SESSION_RUNS_MAX = 1000,     // runs that are not forgotten yet
+    BM_SESSION_PARKED_MAX = 16384,  // requests of all clients that wait for a batch or a run
+    BM_SESSION_PARKED_SPARE = 64,   // of one stream, beside one for each batch it may prefetch
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
-    BM_SESSION_REPLY_BYTES = 1024 * 1024, // of a reply, when the client sets no max_bytes
+    BM_SESSION_REPLY_BYTES = 1024 * 1024,          // of a reply, when the client sets no max_bytes
+    BM_SESSION_REPLY_BYTES_MAX = 64 * 1024 * 1024, // whatever it sets; one batch always fits
 };
 
 struct bm_session;
@@ -65,7 +71,8 @@ void bm_session_abandon(struct bm_session *session, struct bm_exchange *exchange
 
 // No new streams and runs (UNAVAILABLE); what is open goes on.
 void bm_session_drain(struct bm_session *session);
-bool bm_session_idle(const struct bm_session *session); // no stream, member, run or parked request
+// No stream, member or parked request, and no run whose end nobody was told.
+bool bm_session_idle(const struct bm_session *session);
 
 void bm_session_flush(struct bm_session *session); // without the mutex: hands out due replies
 void bm_exchange_fini(struct bm_exchange *exchange);

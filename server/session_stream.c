@@ -1,0 +1,226 @@
+// A client's own stream: every batch to the one who opened it, by its seq.
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/codec.h"
+#include "server/session_internal.h"
+
+struct stream {
+    struct session_holding holding;
+    struct session_plan plan;
+    struct bm_stream *stream;
+    struct bm_stream_listener listener;
+};
+
+static struct stream *stream_of(struct session_holding *holding)
+{
+    return BM_CONTAINER(holding, struct stream, holding);
+}
+
+// ---- Replies ----
+
+static void stream_reply_init(struct stream *stream, struct bm_exchange *exchange)
+{
+    struct bm_batches *batches = &exchange->reply.batches;
+    strcpy(batches->stream, stream->holding.id);
+    batches->pipeline = bm_pipeline_ref(stream->plan.pipeline);
+    batches->first = exchange->request.next.first;
+}
+
+static void stream_answer_empty(struct session_holding *holding, struct bm_exchange *exchange)
+{
+    stream_reply_init(stream_of(holding), exchange);
+    session_answer(holding->session, exchange);
+}
+
+static void stream_answer_released(struct stream *stream, struct bm_exchange *exchange)
+{
+    struct bm_error error;
+    bm_fail(&error, BM_OUT_OF_RANGE, "first",
+            "expected batch %llu or later, as those before it are acknowledged, got %llu",
+            (unsigned long long)bm_stream_counts(stream->stream).asked,
+            (unsigned long long)exchange->request.next.first);
+    session_fail(stream->holding.session, exchange, &error);
+}
+
+// Packs what is there, from `first` on, into one reply; nothing is waited for.
+static void stream_answer_batches(struct stream *stream, struct bm_exchange *exchange)
+{
+    const struct bm_next_request *next = &exchange->request.next;
+    struct bm_batches *batches = &exchange->reply.batches;
+    stream_reply_init(stream, exchange);
+    uint32_t room =
+        next->max_batches <= stream->plan.prefetch ? next->max_batches : stream->plan.prefetch + 1;
+    uint64_t bytes_max = next->max_bytes == 0 ? BM_SESSION_REPLY_BYTES : next->max_bytes;
+    if (bytes_max > BM_SESSION_REPLY_BYTES_MAX)
+        bytes_max = BM_SESSION_REPLY_BYTES_MAX;
+    batches->outcomes = calloc(room, sizeof(struct bm_outcome *));
+    if (batches->outcomes == NULL) {
+        struct bm_error error;
+        bm_fail(&error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+        session_fail(stream->holding.session, exchange, &error);
+        return;
+    }
+    uint64_t bytes = 0;
+    struct bm_outcome *outcome = NULL;
+    while (batches->noutcomes < room &&
+           bm_stream_get(stream->stream, next->first + batches->noutcomes, &outcome) ==
+               BM_GOT_OUTCOME) {
+        bytes += bm_outcome_wire_bytes(outcome);
+        if (batches->noutcomes > 0 && bytes > bytes_max) {
+            bm_outcome_unref(outcome);
+            break;
+        }
+        batches->outcomes[batches->noutcomes++] = outcome;
+    }
+    struct bm_stream_counts counts = bm_stream_counts(stream->stream);
+    batches->end = counts.ended && next->first + batches->noutcomes >= counts.end_seq;
+    batches->end_seq = batches->end ? counts.end_seq : 0;
+    batches->stopped = batches->end && counts.stopped;
+    session_answer(stream->holding.session, exchange);
+}
+
+// ---- Asking ----
+
+static enum bm_got stream_look(struct stream *stream, uint64_t seq)
+{
+    struct bm_outcome *outcome = NULL;
+    enum bm_got got = bm_stream_get(stream->stream, seq, &outcome);
+    bm_outcome_unref(outcome);
+    return got;
+}
+
+// False: there is nothing to say yet. A batch beyond the window comes into it when the consumer
+// acknowledges others, so asking for it early is no mistake.
+static bool stream_can_answer(enum bm_got got)
+{
+    return got != BM_GOT_NOT_YET && got != BM_GOT_BEYOND;
+}
+
+static void stream_answer(struct stream *stream, struct bm_exchange *exchange, enum bm_got got)
+{
+    if (got == BM_GOT_RELEASED)
+        stream_answer_released(stream, exchange);
+    else
+        stream_answer_batches(stream, exchange);
+}
+
+static void stream_serve(struct stream *stream)
+{
+    struct bm_node *end = &stream->holding.parked.head, *next;
+    for (struct bm_node *node = end->next; node != end; node = next) {
+        next = node->next;
+        struct bm_exchange *exchange = BM_CONTAINER(node, struct bm_exchange, node);
+        enum bm_got got = stream_look(stream, exchange->request.next.first);
+        if (!stream_can_answer(got))
+            continue;
+        session_unpark(exchange);
+        stream_answer(stream, exchange, got);
+    }
+}
+
+static void stream_changed(struct bm_stream_listener *listener)
+{
+    stream_serve(BM_CONTAINER(listener, struct stream, listener));
+}
+
+static enum bm_status stream_acknowledge(struct stream *stream, const struct bm_next_request *next,
+                                         struct bm_error *err)
+{
+    struct bm_stream_counts counts = bm_stream_counts(stream->stream);
+    uint64_t committed = stream->plan.first_seq + counts.batches + counts.skipped + counts.failed;
+    if (next->ack > committed)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "ack",
+                       "expected at most %llu, as later ones were never handed out, got %llu",
+                       (unsigned long long)committed, (unsigned long long)next->ack);
+    // Nothing runs before the first batch was asked for: to keep the lease is not to ask.
+    if (next->max_batches > 0 || next->ack > counts.asked)
+        bm_stream_ask(stream->stream, next->ack);
+    if (next->ack > counts.asked)
+        stream_serve(stream); // somebody may wait for what is released now
+    return BM_OK;
+}
+
+void session_stream_next(struct session_holding *holding, struct bm_exchange *exchange)
+{
+    struct stream *stream = stream_of(holding);
+    const struct bm_next_request *next = &exchange->request.next;
+    struct bm_error error;
+    if (stream_acknowledge(stream, next, &error) != BM_OK) {
+        session_fail(holding->session, exchange, &error);
+        return;
+    }
+    enum bm_got got = BM_GOT_NOT_YET;
+    if (next->max_batches > 0)
+        got = stream_look(stream, next->first);
+    if (stream_can_answer(got))
+        stream_answer(stream, exchange, got);
+    else if (next->max_batches == 0 || next->wait_ms == 0)
+        stream_answer_empty(holding, exchange);
+    else if (session_park(holding, exchange, next->wait_ms, &error) != BM_OK)
+        session_fail(holding->session, exchange, &error);
+}
+
+// ---- Opening and closing ----
+
+static void stream_opened(struct session_holding *holding, struct bm_exchange *exchange)
+{
+    struct stream *stream = stream_of(holding);
+    struct bm_opened *opened = &exchange->reply.opened;
+    session_opened(holding, &stream->plan, opened);
+    opened->position_stem = session_position_stem(&stream->plan);
+    if (opened->position_stem == NULL) {
+        struct bm_error error;
+        bm_fail(&error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a position");
+        session_fail(holding->session, exchange, &error);
+        return;
+    }
+    session_answer(holding->session, exchange);
+}
+
+static void stream_destroy(struct session_holding *holding)
+{
+    struct stream *stream = stream_of(holding);
+    holding->session->nstreams--;
+    bm_stream_close(stream->stream);
+    free(stream);
+}
+
+const struct session_holding_type session_stream_type = {
+    .opened = stream_opened,
+    .late = stream_answer_empty,
+    .destroy = stream_destroy,
+};
+
+void session_stream_open(struct bm_session *session, struct bm_exchange *exchange)
+{
+    const struct bm_open_request *request = &exchange->request.open;
+    struct bm_error error;
+    struct session_plan plan;
+    enum bm_status status = session_plan_make(session, request, &plan, &error);
+    if (status != BM_OK)
+        goto fail;
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        bm_fail(&error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a stream");
+        goto fail;
+    }
+    stream->plan = plan;
+    stream->listener.changed = stream_changed;
+    status = session_hold(session, &stream->holding, &session_stream_type, request, &error);
+    if (status != BM_OK)
+        goto fail_stream;
+    status = session_plan_start(session, &plan, stream->holding.id, &stream->listener,
+                                &stream->stream, &error);
+    if (status != BM_OK)
+        goto fail_hold;
+    session->nstreams++;
+    stream_opened(&stream->holding, exchange);
+    return;
+fail_hold:
+    session_let_go(&stream->holding);
+fail_stream:
+    free(stream);
+fail:
+    session_fail(session, exchange, &error);
+}
