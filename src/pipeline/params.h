@@ -74,8 +74,8 @@ struct bm_param {
         .name = #field, .kind = (kind_), .offset = offsetof(type, field), __VA_ARGS__              \
     }
 
-// Fills `ret_config` (zeroed by the callee) from the map `values`; NULL or a null value reads as
-// an empty map. `where` is used when `values` is NULL. On failure nothing needs freeing.
+// Fills the fields of `ret_config` that the table names from the map `values`; NULL or a null value
+// reads as an empty map. `where` is used when `values` is NULL. On failure nothing needs freeing.
 enum bm_status bm_params_parse(const struct bm_param *params, unsigned nparams,
                                const struct bm_value *values, const char *where, void *ret_config,
                                struct bm_error *err);
