@@ -1,0 +1,77 @@
+#include "fakes/fake_replies.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "support.h"
+
+void fake_schema_add(struct bm_schema *schema, const char *name, enum bm_dtype dtype, bool ragged,
+                     unsigned ndim, const uint64_t *shape)
+{
+    struct bm_component component = {.dtype = dtype, .ragged = ragged, .ndim = ndim};
+    strncpy(component.name, name, BM_NAME_MAX);
+    for (unsigned i = 0; i < ndim; i++)
+        component.shape[i] = shape[i];
+    assert_int_equal(bm_schema_add(schema, &component, NULL), BM_OK);
+}
+
+static void tensor_make(struct bm_batch *batch, unsigned c)
+{
+    if (batch->schema->components[c].ragged) {
+        struct bm_block *block = bm_block_new((batch->nitems + 1) * sizeof(uint64_t));
+        assert_non_null(block);
+        uint64_t *offsets = bm_block_data(block);
+        offsets[0] = 0;
+        for (uint64_t i = 0; i < batch->nitems; i++)
+            offsets[i + 1] = offsets[i] + (i + 1) % 3;
+        assert_int_equal(bm_batch_alloc_ragged(batch, c, block, NULL), BM_OK);
+        bm_block_unref(block);
+    } else {
+        assert_int_equal(bm_batch_alloc(batch, c, NULL), BM_OK);
+    }
+    for (uint64_t i = 0; i < batch->tensors[c].size_bytes; i++)
+        batch->tensors[c].data[i] = (unsigned char)(i + 1);
+}
+
+struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
+                                uint64_t seq, uint64_t nitems)
+{
+    struct bm_outcome *outcome = bm_outcome_new(seq, 0);
+    assert_non_null(outcome);
+    outcome->pipeline = bm_pipeline_ref(pipeline);
+    outcome->nitems = nitems;
+    struct bm_work *work = &outcome->work;
+    work->failed_action = -1;
+    work->failed_item = -1;
+    work->items = calloc(nitems + 1, sizeof work->items[0]);
+    assert_non_null(work->items);
+    for (uint64_t i = 0; i < nitems; i++)
+        work->items[i] = 10 * seq + i;
+    assert_int_equal(bm_batch_init(&work->batch, schema, work->items, NULL, nitems, NULL), BM_OK);
+    for (unsigned c = 0; c < schema->ncomponents; c++)
+        tensor_make(&work->batch, c);
+    outcome->bytes = bm_batch_bytes(&work->batch);
+    return outcome;
+}
+
+struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,
+                                int64_t item, enum bm_status status, const char *text)
+{
+    struct bm_outcome *outcome = bm_outcome_new(seq, 0);
+    assert_non_null(outcome);
+    outcome->pipeline = bm_pipeline_ref(pipeline);
+    outcome->kind = BM_OUTCOME_FAILED;
+    outcome->work.failed_action = action;
+    outcome->work.failed_item = item;
+    bm_fail(&outcome->work.error, status, NULL, "%s", text);
+    return outcome;
+}
+
+void *fake_bytes_alloc(void *bytes, size_t size)
+{
+    struct fake_bytes *to = bytes;
+    to->nallocs++;
+    to->size = size;
+    to->data = malloc(size + 1); // a message of no bytes is one, too
+    return to->data;
+}
