@@ -12,7 +12,7 @@ struct fake_types_hook fake_types_hook;
 
 struct fake_config {
     int64_t n, fail_item;
-    bool lent, ragged;
+    bool lent, ragged, forget;
 };
 
 static const struct bm_param fake_params[] = {
@@ -21,6 +21,7 @@ static const struct bm_param fake_params[] = {
              .doc = "reading it fails"),
     BM_PARAM(struct fake_config, lent, BM_PARAM_BOOL, .doc = "x lies in memory of somebody else"),
     BM_PARAM(struct fake_config, ragged, BM_PARAM_BOOL, .doc = "gives `tail` as well"),
+    BM_PARAM(struct fake_config, forget, BM_PARAM_BOOL, .doc = "the source has a bug"),
 };
 
 struct fake_source {
@@ -120,7 +121,7 @@ static enum bm_status fake_read(const struct bm_source *base, struct bm_batch *b
 {
     const struct fake_source *source = (const struct fake_source *)base;
     enum bm_status status = source->config.lent ? fake_lend(batch, err) : BM_OK;
-    if (status == BM_OK && source->config.ragged)
+    if (status == BM_OK && source->config.ragged && !source->config.forget)
         status = fake_read_tail(batch, err);
     if (status != BM_OK)
         return status;
@@ -245,8 +246,11 @@ static const struct bm_param add_params[] = {
     COMPONENT, PARAM(amount, BM_PARAM_INTEGER, .fallback = "1", .doc = "how much")};
 static const struct bm_action_type add_type =
     ACTION("fake.add", BM_PER_ITEM, add_infer, add_run, PARAMS(add_params));
+static const struct bm_param copy_params[] = {
+    COMPONENT, PARAM(as, BM_PARAM_NAME, .required = true, .doc = "name of the new one"),
+    PARAM(amount, BM_PARAM_INTEGER, .fallback = "0", .doc = "how much it differs")};
 static const struct bm_action_type copy_type =
-    ACTION("fake.copy", BM_PER_ITEM, copy_infer, add_run, PARAMS(as_params));
+    ACTION("fake.copy", BM_PER_ITEM, copy_infer, add_run, PARAMS(copy_params));
 
 static enum bm_status keep_infer(const void *config_, struct bm_infer *infer, void **ret_plan,
                                  struct bm_error *err)

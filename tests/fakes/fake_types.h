@@ -4,13 +4,14 @@
 //     struct bm_pipeline *pipeline =
 //         fake_types_pipeline(registry, "{fake: {n: 10}}", "[{fake.add: {amount: 1}}, fake.step]");
 //
-// The source `fake` {n, fail_item, lent, ragged}: component x (int64) = item index, in memory
-// that is lent when so told; with `ragged` also component tail: item i has i % 3 rows, each = i.
-// Reading item `fail_item` fails.
+// The source `fake` {n, fail_item, lent, ragged, forget}: component x (int64) = item index, in
+// memory that is lent when so told; with `ragged` also component tail: item i has i % 3 rows, each
+// = i. Reading item `fail_item` fails; `forget` leaves out tail.
 //
 // Per item, components default to x:
 //   fake.add {component, amount}     component = component + amount (int64, also ragged)
-//   fake.copy {component, as}        `as` (int64) = component, which stays
+//   fake.copy {component, as, amount}
+//                                    `as` (int64) = component + amount (0); component stays
 //   fake.keep {component, as}        `as` is the memory of component, which stays
 //   fake.drop {component}
 //   fake.float {component}           the same numbers as float64: as many bytes

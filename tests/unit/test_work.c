@@ -101,6 +101,19 @@ static void an_error_of_the_source_names_the_item_and_the_place_in_the_data(void
     bm_work_fini(&work);
 }
 
+static void a_source_that_forgets_a_ragged_component_is_caught(void **state)
+{
+    (void)state;
+    struct bm_work work;
+    build("{fake: {n: 10, ragged: true, forget: true}}", "[fake.step]");
+    start(&work, 4, 1);
+    assert_int_equal(run_from(&work, 0), BM_RESULT_FAIL);
+    assert_int_equal(work.error.status, BM_INTERNAL);
+    assert_string_equal(work.error.where, "pipeline test, reading");
+    assert_string_equal(work.error.text, "tail: was announced, but not given any rows");
+    bm_work_fini(&work);
+}
+
 // ---- Fused steps ----
 
 static void fused_actions_give_the_bytes_of_single_ones(void **state)
@@ -232,6 +245,11 @@ static void overwriting_a_component_leaves_what_shared_its_memory(void **state)
         "[fake.add, {fake.add: {amount: -1}}, {fake.keep: {as: y}}, fake.add]",
         "[{fake.keep: {as: y}}, {fake.keep: {as: z}}, {fake.drop: {component: z}}, fake.add]",
         "[{fake.copy: {as: y}}, fake.add]",
+        "[{fake.copy: {as: y, amount: -1}}, {fake.add: {component: y}}, fake.add]",
+        "[{fake.copy: {as: y, amount: -1}, use_lock: a}, {fake.add: {component: y}}, fake.add]",
+        // y comes before x here, so it is laid out while x is not yet kept.
+        "[{fake.copy: {as: y}}, {fake.drop: {component: x}}, {fake.copy: {component: y, as: x}},"
+        " {fake.copy: {as: y, amount: -1}}, {fake.add: {component: y}}, fake.add]",
     };
     for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         struct bm_work work;
@@ -600,6 +618,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_actions_a_batch_is_what_the_source_reads),
         cmocka_unit_test(an_error_of_the_source_names_the_item_and_the_place_in_the_data),
+        cmocka_unit_test(a_source_that_forgets_a_ragged_component_is_caught),
         cmocka_unit_test(fused_actions_give_the_bytes_of_single_ones),
         cmocka_unit_test(rows_pass_through_fused_actions_in_tiles),
         cmocka_unit_test(an_action_writes_where_its_origin_lies),
