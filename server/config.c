@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -248,14 +247,23 @@ static enum bm_status config_read_file(const char *path, struct bm_buffer *text,
     return status;
 }
 
+// Of the file, for the relative paths in it.
+static char *config_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return strdup(".");
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
 static enum bm_status config_read(const struct bm_value *root, const char *path,
                                   const struct bm_registry *registry, struct bm_config *config,
                                   struct bm_error *err)
 {
-    char *directory = strdup(path);
+    char *directory = config_directory(path);
     if (directory == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
-    struct loader loader = {.registry = registry, .directory = dirname(directory), .err = err};
+    struct loader loader = {.registry = registry, .directory = directory, .err = err};
     struct settings settings;
     enum bm_status status =
         bm_params_parse(settings_params, COUNT(settings_params), root, path, &settings, err);

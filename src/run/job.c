@@ -149,29 +149,38 @@ void job_free(struct bm_job *job)
     job->stream->nalive--;
 }
 
+// The step goes on without a worker.
+static void job_wait(struct bm_job *job)
+{
+    BM_ASSERT(job->wait != WAIT_NONE);
+    job_move(job, JOB_WAITING);
+    scheduler_event(job->stream->scheduler, BM_EVENT_WAITING, job);
+    if (job->resumed) { // it has ended already, on another thread
+        job_move(job, JOB_READY);
+        job_leave_lock(job);
+        scheduler_queue(job, false);
+    } else if (job_is_dropped(job)) {
+        job_drop(job); // a sleep need not be slept out
+    } else if (job->wait == WAIT_SLEEP) {
+        struct bm_executor *executor = job->stream->scheduler->executor;
+        executor->arm(executor, &job->timer, job_now(job) + job->sleep_ns);
+    }
+}
+
 // A step of the job said how it ended. True: it stays on its worker and goes on.
 bool bm_job_done(struct bm_job *job)
 {
+    struct bm_stream *stream = job->stream;
     if (job->result == BM_RESULT_PENDING) {
-        BM_ASSERT(job->wait != WAIT_NONE);
-        job_move(job, JOB_WAITING);
-        scheduler_event(job->stream->scheduler, BM_EVENT_WAITING, job);
-        if (job->resumed) { // ended already, on another thread
-            job_move(job, JOB_READY);
-            job_leave_lock(job);
-            scheduler_queue(job, false);
-        } else if (job->wait == WAIT_SLEEP) {
-            struct bm_executor *executor = job->stream->scheduler->executor;
-            executor->arm(executor, &job->timer, job_now(job) + job->sleep_ns);
-        }
-        if (job_is_dropped(job) && job->state == JOB_WAITING)
-            job_drop(job); // a sleep needs not be slept out
+        job_wait(job);
+        stream_free_if_over(stream);
         return false;
     }
     job_leave_lock(job);
     if (job->result != BM_RESULT_OK || job_is_dropped(job) ||
-        job->step + 1 == bm_pipeline_nsteps(job->stream->pipeline)) {
+        job->step + 1 == bm_pipeline_nsteps(stream->pipeline)) {
         job_finish(job);
+        stream_free_if_over(stream);
         return false;
     }
     job->step++;
@@ -240,7 +249,9 @@ static void job_resume(struct bm_job *job, enum bm_result result)
         return; // faster than its own bm_job_done(), which goes on from here
     job_leave_lock(job);
     if (job_is_dropped(job)) {
+        struct bm_stream *stream = job->stream;
         job_finish(job);
+        stream_free_if_over(stream);
         return;
     }
     job_move(job, JOB_READY);

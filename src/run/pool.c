@@ -1,9 +1,9 @@
 #include "run/pool.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/list.h"
 #include "base/mutex.h"
@@ -196,9 +196,11 @@ enum bm_status bm_pool_start(struct bm_pool *pool, struct bm_scheduler *schedule
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed == 0)
         return BM_OK;
+    unsigned started = pool->nstarted;
     bm_pool_stop(pool);
-    return bm_fail(err, BM_RESOURCE_EXHAUSTED, "workers", "cannot start thread %u of %u: %s",
-                   pool->nstarted + 1, pool->nworkers, strerror(failed));
+    errno = failed; // for %m
+    return bm_fail(err, BM_RESOURCE_EXHAUSTED, "workers", "cannot start thread %u of %u: %m",
+                   started + 1, pool->nworkers);
 }
 
 void bm_pool_stop(struct bm_pool *pool)

@@ -108,7 +108,6 @@ void bm_stream_close(struct bm_stream *stream)
     stream->listener = NULL;
     stream->scheduler->nstreams--;
     stream_not_hungry(stream);
-    stream->nalive++; // so that the last job does not free the stream under this loop
     for (unsigned i = 0; i < stream->window; i++) {
         struct bm_job *job = &stream->ring[i];
         if (job->state == JOB_DONE)
@@ -116,7 +115,6 @@ void bm_stream_close(struct bm_stream *stream)
         else if (job->state != JOB_FREE)
             job_drop(job);
     }
-    stream->nalive--;
     stream_free_if_over(stream);
 }
 
@@ -271,7 +269,6 @@ void stream_job_done(struct bm_stream *stream, struct bm_job *job)
 {
     if (stream->closed || job->seq >= stream->end_seq) { // dropped
         stream_release(stream, job);
-        stream_free_if_over(stream);
         return;
     }
     stream_judge(stream, job);
