@@ -104,6 +104,9 @@ static bool in_range(const struct bm_param *param, double number)
 static enum bm_status read_integer(const struct bm_param *param, const struct bm_value *value,
                                    int64_t *ret_integer, struct bm_error *err)
 {
+    if (value->kind == BM_VALUE_FLOAT && __builtin_fabs(value->number) >= 0x1p63)
+        return bm_fail(err, BM_INVALID_ARGUMENT, value->where,
+                       "expected a whole number from -2^63 to 2^63 - 1, got %.40s", value->text);
     if (value->kind != BM_VALUE_INTEGER || !in_range(param, value->number))
         return value_refuse(param, value, err);
     *ret_integer = value->integer;

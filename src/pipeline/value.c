@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SHOWN_BYTES = 40 }; // of a value, in an error
+
 static const char digits[] = "0123456789";
 
 struct bm_value *bm_value_new(enum bm_value_kind kind, const char *where)
@@ -221,11 +223,14 @@ void bm_value_show(const struct bm_value *value, struct bm_buffer *out)
     case BM_VALUE_BOOL:
     case BM_VALUE_INTEGER:
     case BM_VALUE_FLOAT:
-        bm_buffer_print(out, "%.40s", value->text);
+        bm_buffer_print(out, "%.*s", SHOWN_BYTES, value->text);
         break;
     case BM_VALUE_TEXT: {
-        bool whole = strlen(value->text) <= 40;
-        bm_buffer_print(out, "the text \"%.40s\"%s", value->text, whole ? "" : "...");
+        size_t length = strlen(value->text), shown = length < SHOWN_BYTES ? length : SHOWN_BYTES;
+        while (shown < length && ((unsigned char)value->text[shown] & 0xc0) == 0x80)
+            shown--; // not in the middle of a character of UTF-8
+        bm_buffer_print(out, "the text \"%.*s\"%s", (int)shown, value->text,
+                        shown < length ? "..." : "");
         break;
     }
     case BM_VALUE_LIST:
