@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/codec.h"
 #include "support.h"
 
 void fake_schema_add(struct bm_schema *schema, const char *name, enum bm_dtype dtype, bool ragged,
@@ -72,6 +73,26 @@ void *fake_bytes_alloc(void *bytes, size_t size)
     struct fake_bytes *to = bytes;
     to->nallocs++;
     to->size = size;
-    to->data = malloc(size + 1); // a message of no bytes is one, too
+    to->memory = malloc(4 + size);
+    to->data = to->memory == NULL ? NULL : to->memory + 4;
     return to->data;
+}
+
+struct fake_bytes fake_bytes_copy(const void *data, size_t size, size_t offset)
+{
+    struct fake_bytes bytes = {.memory = malloc(offset + size), .size = size};
+    assert_non_null(bytes.memory);
+    bytes.data = bytes.memory + offset;
+    if (size > 0)
+        memcpy(bytes.data, data, size);
+    return bytes;
+}
+
+struct fake_bytes fake_bytes_reply(struct bm_reply *reply)
+{
+    struct fake_bytes bytes = {0};
+    assert_int_equal(bm_reply_encode(reply, fake_bytes_alloc, &bytes, NULL), BM_OK);
+    assert_int_equal(bytes.nallocs, 1);
+    bm_reply_fini(reply);
+    return bytes;
 }

@@ -19,9 +19,13 @@ struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_sc
 struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,
                                 int64_t item, enum bm_status status, const char *text);
 
-struct fake_bytes { // what an encoder wrote; free(data)
-    unsigned char *data;
+// A message where nng puts it: 4 bytes behind an aligned address. Nothing lies after it, so that
+// ASan sees a step over its end. free(memory).
+struct fake_bytes {
+    unsigned char *memory, *data;
     size_t size;
     unsigned nallocs;
 };
 void *fake_bytes_alloc(void *bytes, size_t size); // for bm_reply_encode()
+struct fake_bytes fake_bytes_copy(const void *data, size_t size, size_t offset); // 1 or more
+struct fake_bytes fake_bytes_reply(struct bm_reply *reply); // encoded; gives the reply back

@@ -54,16 +54,6 @@ static void reply_next(struct fixture *fixture, uint64_t first, unsigned noutcom
         fixture->reply.batches.outcomes[i] = outcomes[i];
 }
 
-// Encodes the fixture's reply and gives it back.
-static struct fake_bytes reply_encode(struct fixture *fixture)
-{
-    struct fake_bytes bytes = {0};
-    assert_int_equal(bm_reply_encode(&fixture->reply, fake_bytes_alloc, &bytes, NULL), BM_OK);
-    assert_int_equal(bytes.nallocs, 1);
-    bm_reply_fini(&fixture->reply);
-    return bytes;
-}
-
 // What protobuf-c reads must pack into the same bytes. The caller frees the message.
 static Batchmill__V1__Response *response_unpack(const struct fake_bytes *bytes)
 {
@@ -100,7 +90,7 @@ static void a_batch_arrives_as_it_was(void **state)
     struct bm_outcome *outcome = fake_outcome(fixture->pipeline, &schema, 4, 5);
     outcome->epoch = 2;
     reply_next(fixture, 4, 1, &outcome);
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     assert_int_equal(response->reply_case, BATCHMILL__V1__RESPONSE__REPLY_NEXT_BATCHES);
     const Batchmill__V1__NextBatchesReply *reply = response->next_batches;
@@ -136,7 +126,7 @@ static void a_batch_arrives_as_it_was(void **state)
     assert_int_equal(track->shape[1], 3);
     assert_int_equal(track->data.len, 6 * 3 * 2);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
     bm_schema_fini(&schema);
 }
 
@@ -160,7 +150,7 @@ static void tensors_lie_aligned_and_the_bytes_are_those_of_protobuf_c(void **sta
         for (unsigned i = 0; i < noutcomes; i++)
             outcomes[i] = fake_outcome(fixture->pipeline, &schema, i, 1 + 2 * i);
         reply_next(fixture, 0, noutcomes, outcomes);
-        struct fake_bytes bytes = reply_encode(fixture);
+        struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
         Batchmill__V1__Response *response = response_unpack(&bytes);
         size_t at = 0;
         for (unsigned i = 0; i < noutcomes; i++) {
@@ -179,7 +169,7 @@ static void tensors_lie_aligned_and_the_bytes_are_those_of_protobuf_c(void **sta
             assert_int_equal(none->pad_offsets.len + none->pad_data.len + none->data.len, 0);
         }
         batchmill__v1__response__free_unpacked(response, NULL);
-        free(bytes.data);
+        free(bytes.memory);
         bm_schema_fini(&schema);
     }
 }
@@ -198,7 +188,7 @@ static void a_failure_a_skip_and_an_end_are_told(void **state)
     fixture->reply.batches.end = true;
     fixture->reply.batches.end_seq = 10;
     fixture->reply.batches.stopped = true;
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__NextBatchesReply *reply = response->next_batches;
     assert_true(reply->end);
@@ -221,7 +211,7 @@ static void a_failure_a_skip_and_an_end_are_told(void **state)
     assert_int_equal(reply->batches[2]->outcome, BATCHMILL__V1__OUTCOME__OUTCOME_SKIPPED);
     assert_null(reply->batches[2]->error);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void a_traced_batch_carries_its_spans(void **state)
@@ -233,7 +223,7 @@ static void a_traced_batch_carries_its_spans(void **state)
     outcomes[0]->spans[1] = (struct bm_span){6, 7, 1ull << 60, 1ull << 61, 300};
     outcomes[1]->spans[0] = (struct bm_span){.started_ns = 9};
     reply_next(fixture, 0, 2, outcomes);
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     Batchmill__V1__Batch **batches = response->next_batches->batches;
     assert_int_equal(batches[0]->n_spans, 2);
@@ -245,20 +235,20 @@ static void a_traced_batch_carries_its_spans(void **state)
     assert_int_equal(batches[1]->n_spans, 1);
     assert_int_equal(batches[1]->spans[0]->started_ns, 9);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void not_yet_is_a_reply_without_batches(void **state)
 {
     struct fixture *fixture = *state;
     reply_next(fixture, 12, 0, NULL);
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     assert_int_equal(response->next_batches->first, 12);
     assert_int_equal(response->next_batches->n_batches, 0);
     assert_false(response->next_batches->end);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void a_batch_that_no_parser_would_accept_is_refused(void **state)
@@ -293,9 +283,9 @@ static void the_estimate_of_a_batch_is_near_what_it_takes(void **state)
         struct bm_outcome *outcome = fake_outcome(fixture->pipeline, &schema, 1, nitems);
         uint64_t estimate = bm_outcome_wire_bytes(outcome);
         reply_next(fixture, 1, 1, &outcome);
-        struct fake_bytes bytes = reply_encode(fixture);
+        struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
         assert_in_range(bytes.size, estimate * 3 / 4 - 256, estimate * 5 / 4 + 256);
-        free(bytes.data);
+        free(bytes.memory);
         bm_schema_fini(&schema);
     }
 }
@@ -308,7 +298,7 @@ static void list_and_describe_say_what_a_pipeline_is(void **state)
     fixture->reply = (struct bm_reply){.kind = BM_CALL_LIST_PIPELINES, .list.n = 1};
     fixture->reply.list.pipelines = calloc(1, sizeof(struct bm_pipeline *));
     fixture->reply.list.pipelines[0] = bm_pipeline_ref(fixture->pipeline);
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     assert_int_equal(response->reply_case, BATCHMILL__V1__RESPONSE__REPLY_LIST_PIPELINES);
     assert_int_equal(response->list_pipelines->n_pipelines, 1);
@@ -317,11 +307,11 @@ static void list_and_describe_say_what_a_pipeline_is(void **state)
     assert_true(response->list_pipelines->pipelines[0]->fingerprint ==
                 bm_pipeline_fingerprint(fixture->pipeline));
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 
     fixture->reply = (struct bm_reply){.kind = BM_CALL_DESCRIBE_PIPELINE};
     fixture->reply.described = bm_pipeline_ref(fixture->pipeline);
-    bytes = reply_encode(fixture);
+    bytes = fake_bytes_reply(&fixture->reply);
     response = response_unpack(&bytes);
     assert_int_equal(response->reply_case, BATCHMILL__V1__RESPONSE__REPLY_DESCRIBE_PIPELINE);
     const Batchmill__V1__DescribePipelineReply *reply = response->describe_pipeline;
@@ -340,7 +330,7 @@ static void list_and_describe_say_what_a_pipeline_is(void **state)
     assert_int_equal(reply->n_steps, bm_pipeline_nsteps(fixture->pipeline));
     assert_string_equal(reply->steps[0], "read");
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void opened_streams_and_runs_say_what_was_opened(void **state)
@@ -360,7 +350,7 @@ static void opened_streams_and_runs_say_what_was_opened(void **state)
     fixture->reply = (struct bm_reply){.kind = BM_CALL_OPEN_STREAM, .opened = opened};
     fixture->reply.opened.pipeline = bm_pipeline_ref(fixture->pipeline);
     fixture->reply.opened.position_stem = strdup("bm1.abc");
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__OpenStreamReply *stream = response->open_stream;
     assert_string_equal(stream->stream, "s-1");
@@ -376,19 +366,19 @@ static void opened_streams_and_runs_say_what_was_opened(void **state)
     assert_int_equal(stream->n_components, 2);
     assert_int_equal(stream->n_steps, bm_pipeline_nsteps(fixture->pipeline));
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 
     fixture->reply = (struct bm_reply){.kind = BM_CALL_RUN, .opened = opened};
     fixture->reply.opened.endless = false;
     fixture->reply.opened.batches = 5;
     fixture->reply.opened.pipeline = bm_pipeline_ref(fixture->pipeline);
-    bytes = reply_encode(fixture);
+    bytes = fake_bytes_reply(&fixture->reply);
     response = response_unpack(&bytes);
     assert_string_equal(response->run->run, "s-1");
     assert_int_equal(response->run->batches, 5);
     assert_int_equal(response->run->lease_ms, 60000);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void a_run_s_report_has_counts_variables_and_the_first_failure(void **state)
@@ -414,7 +404,7 @@ static void a_run_s_report_has_counts_variables_and_the_first_failure(void **sta
     struct bm_number *numbers = fixture->reply.run.numbers;
     numbers[0] = (struct bm_number){.name = "x.count", .integer = -3};
     numbers[1] = (struct bm_number){.name = "x.mean", .kind = BM_NUMBER_FLOAT, .real = 0.25};
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__GetRunReply *run = response->get_run;
     assert_int_equal(run->state, BATCHMILL__V1__RUN_STATE__RUN_FAILED);
@@ -433,7 +423,7 @@ static void a_run_s_report_has_counts_variables_and_the_first_failure(void **sta
     assert_int_equal(run->variables[0]->integer, -3);
     assert_true(run->variables[1]->number == 0.25);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void status_and_the_calls_without_an_answer_are_told(void **state)
@@ -449,7 +439,7 @@ static void status_and_the_calls_without_an_answer_are_told(void **state)
                    .draining = true,
                    .scheduler = {.nready = 7, .nparked = 8, .memory_bytes = 9, .batches = 10}},
     };
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__GetStatusReply *status = response->get_status;
     assert_string_equal(status->version, BM_VERSION);
@@ -463,19 +453,19 @@ static void status_and_the_calls_without_an_answer_are_told(void **state)
     assert_int_equal(status->memory_bytes, 9);
     assert_int_equal(status->batches, 10);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
 
     const enum bm_call_kind kinds[] = {BM_CALL_CLOSE_STREAM, BM_CALL_CANCEL_RUN};
     const Batchmill__V1__Response__ReplyCase cases[] = {BATCHMILL__V1__RESPONSE__REPLY_CLOSE_STREAM,
                                                         BATCHMILL__V1__RESPONSE__REPLY_CANCEL_RUN};
     for (unsigned i = 0; i < 2; i++) {
         fixture->reply = (struct bm_reply){.kind = kinds[i]};
-        bytes = reply_encode(fixture);
+        bytes = fake_bytes_reply(&fixture->reply);
         response = response_unpack(&bytes);
         assert_int_equal(response->code, BATCHMILL__V1__CODE__OK);
         assert_int_equal(response->reply_case, cases[i]);
         batchmill__v1__response__free_unpacked(response, NULL);
-        free(bytes.data);
+        free(bytes.memory);
     }
 }
 
@@ -486,13 +476,13 @@ static void a_failed_call_has_a_code_and_a_sentence(void **state)
     bm_fail(&error, BM_NOT_FOUND, "pipeline", "expected digits, got digit");
     bm_reply_fail(&fixture->reply, &error);
     assert_string_equal(fixture->reply.message, "pipeline: expected digits, got digit");
-    struct fake_bytes bytes = reply_encode(fixture);
+    struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     assert_int_equal(response->code, BATCHMILL__V1__CODE__NOT_FOUND);
     assert_string_equal(response->message, "pipeline: expected digits, got digit");
     assert_int_equal(response->reply_case, BATCHMILL__V1__RESPONSE__REPLY__NOT_SET);
     batchmill__v1__response__free_unpacked(response, NULL);
-    free(bytes.data);
+    free(bytes.memory);
     bm_fail(&error, BM_NOT_FOUND, NULL, "no place");
     bm_reply_fail(&fixture->reply, &error);
     assert_string_equal(fixture->reply.message, "no place");
@@ -520,7 +510,7 @@ static void a_reply_that_finds_no_memory_fails(void **state)
             failed = bm_fake_heap_failed();
             bm_fake_heap_fail_never();
             assert_int_equal(status, failed ? BM_RESOURCE_EXHAUSTED : BM_OK);
-            free(bytes.data);
+            free(bytes.memory);
         } while (failed);
         assert_true(n > 4);
         bm_reply_fini(&fixture->reply);

@@ -21,7 +21,7 @@ static enum bm_status request_decode(const Batchmill__V1__Request *message,
 {
     struct fake_bytes bytes = request_pack(message);
     enum bm_status status = bm_request_decode(bytes.data, bytes.size, ret_request, err);
-    free(bytes.data); // the request lives on without it
+    free(bytes.memory); // the request lives on without it
     return status;
 }
 
@@ -331,7 +331,7 @@ static void no_bytes_do_harm(void **state)
     }
     assert_int_equal(bm_request_decode(bytes.data, bytes.size, &request, NULL), BM_OK);
     bm_request_fini(&request);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 static void a_request_that_finds_no_memory_is_refused(void **state)
@@ -353,7 +353,7 @@ static void a_request_that_finds_no_memory_is_refused(void **state)
         assert_int_equal(status == BM_OK, !failed);
     } while (failed);
     assert_true(n > 3);
-    free(bytes.data);
+    free(bytes.memory);
 }
 
 int main(void)
