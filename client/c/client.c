@@ -1,0 +1,292 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "client/c/internal.h"
+
+enum { TIMEOUT_MS = 10000 };
+
+#define MESSAGE_BYTES_MAX (UINT64_C(1) << 30)
+
+const char *batchmill_version(void)
+{
+    return BM_VERSION;
+}
+
+// ---- Small things that all files use ----
+
+bool bm_client_forked(const struct batchmill_client *client)
+{
+    return getpid() != client->pid;
+}
+
+enum batchmill_code bm_client_check(const struct batchmill_client *client,
+                                    struct batchmill_error *error)
+{
+    if (client == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "client: expected one, got NULL");
+    if (bm_client_forked(client))
+        return bm_client_fail(error, BATCHMILL_FAILED_PRECONDITION,
+                              "this process was forked from the one that connected to %s: connect "
+                              "again here",
+                              client->url);
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_check_order(const char *pipeline, const struct batchmill_order *order,
+                                          struct batchmill_error *error)
+{
+    if (pipeline == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
+                              "pipeline: expected a name, got NULL");
+    if (order == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
+                              "order: expected parameters, got NULL");
+    return BATCHMILL_OK;
+}
+
+void bm_client_log(const struct batchmill_client *client, const char *format, ...)
+{
+    if (client->log == NULL)
+        return;
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    client->log(client->log_context, text);
+}
+
+uint64_t bm_client_now_ns(void)
+{
+    return bm_clock_system()->now_ns(bm_clock_system());
+}
+
+uint64_t bm_client_nonce(void)
+{
+    uint64_t nonce = 0;
+    // Fails only where there is no such system call; the clock then tells two opens apart.
+    if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
+        nonce = bm_client_now_ns() ^ ((uint64_t)getpid() << 40);
+    return nonce == 0 ? 1 : nonce;
+}
+
+enum batchmill_code bm_client_unreachable(const struct batchmill_client *client,
+                                          struct batchmill_error *error)
+{
+    uint64_t since_ns;
+    if (bm_client_transport_connected(client->transport, &since_ns))
+        return bm_client_fail(error, BATCHMILL_UNAVAILABLE,
+                              "%s: connected, but the server did not answer within %u ms",
+                              client->url, client->timeout_ms);
+    return bm_client_fail(error, BATCHMILL_UNAVAILABLE,
+                          "%s: the server cannot be reached (tried for %u ms)", client->url,
+                          client->timeout_ms);
+}
+
+// ---- One request, one reply ----
+
+struct exchange {
+    struct batchmill_client *client;
+    struct bm_cond answered;
+    bool over; // the client's mutex
+    struct bm_client_message *reply;
+};
+
+static void exchange_done(void *context, struct bm_client_message *reply)
+{
+    struct exchange *exchange = context;
+    bm_mutex_lock(&exchange->client->mutex);
+    exchange->over = true;
+    exchange->reply = reply;
+    bm_cond_signal(&exchange->answered);
+    bm_mutex_unlock(&exchange->client->mutex);
+}
+
+enum batchmill_code bm_client_exchange(struct batchmill_client *client,
+                                       const struct bm_buffer *request, uint32_t wait_ms,
+                                       uint32_t timeout_ms, struct bm_client_message **ret_reply,
+                                       struct batchmill_error *error)
+{
+    uint64_t deadline_ns =
+        bm_client_now_ns() + ((uint64_t)wait_ms + timeout_ms) * UINT64_C(1000000);
+    struct exchange exchange = {.client = client};
+    struct bm_client_call *call = bm_client_call_new(client->transport, exchange_done, &exchange);
+    if (call == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
+    bm_cond_init(&exchange.answered);
+    bool sent = bm_client_call_start(call, request->data, request->size);
+    bm_mutex_lock(&client->mutex);
+    while (sent && !exchange.over &&
+           bm_cond_wait_until(&exchange.answered, &client->mutex, deadline_ns))
+        ;
+    bool over = exchange.over;
+    bm_mutex_unlock(&client->mutex);
+    bm_client_call_free(call); // from here on exchange_done() has run, or never will
+    bm_cond_fini(&exchange.answered);
+    if (exchange.reply != NULL) {
+        *ret_reply = exchange.reply;
+        return BATCHMILL_OK;
+    }
+    if (!sent || over)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
+    return bm_client_unreachable(client, error);
+}
+
+// ---- Connection ----
+
+static enum batchmill_code client_greet(struct batchmill_client *client,
+                                        struct batchmill_error *error)
+{
+    struct batchmill_status status;
+    return batchmill_status(client, &status, error);
+}
+
+static void client_free(struct batchmill_client *client)
+{
+    bm_client_transport_close(client->transport);
+    bm_cond_fini(&client->changed);
+    bm_mutex_fini(&client->mutex);
+    free(client->url);
+    free(client);
+}
+
+enum batchmill_code batchmill_connect(const char *url, const struct batchmill_options *options,
+                                      struct batchmill_client **ret_client,
+                                      struct batchmill_error *error)
+{
+    static const struct batchmill_options defaults = {0};
+    if (options == NULL)
+        options = &defaults;
+    if (url == NULL || ret_client == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
+                              url == NULL ? "url" : "ret_client");
+    struct batchmill_client *client = calloc(1, sizeof *client);
+    char *own_url = strdup(url);
+    if (client == NULL || own_url == NULL) {
+        free(client);
+        free(own_url);
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a client");
+    }
+    *client = (struct batchmill_client){
+        .url = own_url,
+        .timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms,
+        .log = options->log,
+        .log_context = options->log_context,
+        .pid = getpid(),
+    };
+    bm_mutex_init(&client->mutex);
+    bm_cond_init(&client->changed);
+    bm_list_init(&client->streams);
+    bm_list_init(&client->members);
+    const struct bm_client_transport_config config = {
+        .url = client->url,
+        .max_message_bytes =
+            options->max_message_bytes == 0 ? MESSAGE_BYTES_MAX : options->max_message_bytes,
+        .log = options->log,
+        .log_context = options->log_context,
+    };
+    enum batchmill_code code = bm_client_transport_open(&config, &client->transport, error);
+    if (code == BATCHMILL_OK)
+        code = client_greet(client, error);
+    if (code != BATCHMILL_OK) {
+        client_free(client);
+        return code;
+    }
+    *ret_client = client;
+    return BATCHMILL_OK;
+}
+
+void batchmill_disconnect(struct batchmill_client *client)
+{
+    if (client == NULL || bm_client_forked(client)) // there it is a copy without its threads
+        return;
+    bm_client_members_free(client);
+    bm_client_timer_free(client->timer);
+    client_free(client);
+}
+
+// ---- Questions with one answer ----
+
+// Carries out what `encoded` says about `request`, and frees the request.
+static enum batchmill_code client_ask(struct batchmill_client *client, enum batchmill_code encoded,
+                                      struct bm_buffer *request,
+                                      struct bm_client_message **ret_reply,
+                                      struct batchmill_error *error)
+{
+    if (encoded == BATCHMILL_OK)
+        encoded = bm_client_exchange(client, request, 0, client->timeout_ms, ret_reply, error);
+    bm_buffer_fini(request);
+    return encoded;
+}
+
+enum batchmill_code batchmill_list(struct batchmill_client *client,
+                                   struct batchmill_list **ret_list, struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    bm_buffer_init(&request);
+    code = client_ask(client, bm_client_encode_list(&request, error), &request, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_list(bm_client_message_data(reply), bm_client_message_size(reply),
+                                     ret_list, error);
+    bm_client_message_unref(reply);
+    return code;
+}
+
+void batchmill_list_free(struct batchmill_list *list)
+{
+    free(list);
+}
+
+enum batchmill_code batchmill_describe(struct batchmill_client *client, const char *pipeline,
+                                       struct batchmill_description **ret_description,
+                                       struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (pipeline == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
+                              "pipeline: expected a name, got NULL");
+    bm_buffer_init(&request);
+    code = client_ask(client, bm_client_encode_describe(pipeline, &request, error), &request,
+                      &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_describe(bm_client_message_data(reply),
+                                         bm_client_message_size(reply), ret_description, error);
+    bm_client_message_unref(reply);
+    return code;
+}
+
+void batchmill_description_free(struct batchmill_description *description)
+{
+    free(description);
+}
+
+enum batchmill_code batchmill_status(struct batchmill_client *client,
+                                     struct batchmill_status *ret_status,
+                                     struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    bm_buffer_init(&request);
+    code = client_ask(client, bm_client_encode_status(&request, error), &request, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_status(bm_client_message_data(reply), bm_client_message_size(reply),
+                                       ret_status, error);
+    bm_client_message_unref(reply);
+    return code;
+}

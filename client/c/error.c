@@ -1,0 +1,24 @@
+#include "client/c/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+enum batchmill_code bm_client_fail(struct batchmill_error *error, enum batchmill_code code,
+                                   const char *format, ...)
+{
+    if (error == NULL)
+        return code;
+    *error = (struct batchmill_error){.code = code};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->text, sizeof error->text, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+const char *batchmill_code_name(enum batchmill_code code)
+{
+    return code == BATCHMILL_END ? "END" : bm_status_name((enum bm_status)code);
+}

@@ -1,0 +1,73 @@
+// internal.h -- what the client's files share. Layer: client/c (may include base, data/dtype.h).
+//
+// One file per thing a user holds (client.c, stream.c, batch.c), one per way to ask (cursor.c,
+// run.c), window.c for the order of a stream, transport_nng.c for the connection, codec.c for the
+// bytes.
+// Threads: one mutex per client guards everything in it; it is never held while nng is called.
+#pragma once
+#include "base/list.h"
+#include "base/mutex.h"
+#include "client/c/codec.h"
+#include "client/c/error.h"
+#include "client/c/transport_nng.h"
+#include "client/c/window.h"
+
+struct batchmill_client {
+    struct bm_client_transport *transport;
+    char *url;
+    uint32_t timeout_ms;
+    void (*log)(void *context, const char *message); // may be NULL
+    void *log_context;
+    int pid; // of the process that connected: no other may use it
+    struct bm_mutex mutex;
+    struct bm_cond changed;        // a member is free, or nobody sends for some stream any more
+    struct bm_list streams;        // open ones, with cursors' members; the mutex
+    struct bm_list members;        // of cursors; the mutex
+    struct bm_client_timer *timer; // keeps the leases; from the first stream on; the mutex
+};
+
+// ---- client.c ----
+
+// Says why `client` cannot be used, if so: it is NULL, or this is a fork of its process.
+enum batchmill_code bm_client_check(const struct batchmill_client *client,
+                                    struct batchmill_error *error);
+bool bm_client_forked(const struct batchmill_client *client);
+// What the server cannot check: that there is something to send.
+enum batchmill_code bm_client_check_order(const char *pipeline, const struct batchmill_order *order,
+                                          struct batchmill_error *error);
+void bm_client_log(const struct batchmill_client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+uint64_t bm_client_now_ns(void);
+uint64_t bm_client_nonce(void); // never 0
+// What there is to say when nothing came for too long.
+enum batchmill_code bm_client_unreachable(const struct batchmill_client *client,
+                                          struct batchmill_error *error);
+
+// Sends `request` and waits for the reply; it gives up `timeout_ms` after the server should have
+// answered. `wait_ms`: how long the server may take over it.
+enum batchmill_code bm_client_exchange(struct batchmill_client *client,
+                                       const struct bm_buffer *request, uint32_t wait_ms,
+                                       uint32_t timeout_ms, struct bm_client_message **ret_reply,
+                                       struct batchmill_error *error);
+
+// ---- batch.c ----
+
+struct batchmill_batch {
+    struct bm_client_batch *view;
+    struct bm_client_message *message; // where its tensors lie
+};
+// Takes `view` on success, and a reference to `message`. NULL: out of memory.
+struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,
+                                            struct bm_client_message *message);
+
+// ---- stream.c ----
+
+// `cursor` is NULL for a stream of its own.
+enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
+                                          const char *cursor, const struct batchmill_order *order,
+                                          struct batchmill_stream **ret_stream,
+                                          struct batchmill_error *error);
+
+// ---- cursor.c ----
+
+void bm_client_members_free(struct batchmill_client *client); // closes their streams

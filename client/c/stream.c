@@ -1,0 +1,705 @@
+// A stream: its window says what to ask for, a handful of flights carry that, and the consumer's
+// thread takes what has come.
+//
+//     batchmill_next() -> stream_next() -> window_ask, window_take; nothing there: pump, wait
+//     a reply -> flight_done() -> window_put; wake the consumer; pump
+//     a tick  -> streams_keep_alive(): whoever has nothing under way says that it lives
+//
+// Trouble is what a reply said instead of batches. While there is some, nothing new is sent; the
+// consumer's thread deals with it when it has nothing left to take: it opens the stream again at
+// its position when the server does not know it any more, tries again when the server is going
+// down, and hands everything else to the user.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "client/c/internal.h"
+
+enum {
+    NFLIGHTS = BM_CLIENT_ASKS_MAX + 1, // one for an ack alone
+    RETRY_MS = 100,                    // after the server said that it is going down
+    CLOSE_MS = 1000,                   // what the server gets to confirm a close
+    TICK_MS_MIN = 20,
+};
+
+#define NS_PER_MS UINT64_C(1000000)
+
+struct flight { // one request under way
+    struct batchmill_stream *stream;
+    struct bm_client_call *call; // made at its first use
+    struct bm_buffer request;
+    struct bm_client_ask ask;
+    bool busy; // the mutex
+};
+
+struct batchmill_stream {
+    struct bm_node node; // in client->streams
+    struct batchmill_client *client;
+    struct bm_client_opened *opened; // of the first opening: what the user is told
+    char id[BM_CLIENT_ID_MAX + 1];   // of the last; changes only when nothing is under way
+    enum batchmill_on_error on_error;
+    bool traced;
+    bool is_member; // of a cursor, where `first` is a ticket and not a seq
+    uint32_t wait_ms;
+    struct bm_cond changed; // for the consumer
+
+    // With the client's mutex:
+    struct bm_client_window window;
+    struct flight flights[NFLIGHTS];
+    unsigned nsenders; // threads that start flights right now, without the mutex
+    bool closing, cancelled;
+    struct batchmill_error trouble; // code OK: none
+    uint64_t trouble_ns;            // since when the server says UNAVAILABLE; 0: it does not
+    uint64_t heard_ns;              // the last good reply
+    struct batchmill_error stopped; // the failure that ended it; code OK: none
+    struct batchmill_stream *next_due;
+    struct flight *due_flight;
+};
+
+static void batch_drop(void *batch)
+{
+    batchmill_batch_free(batch);
+}
+
+// ---- Sending ----
+
+static struct flight *stream_free_flight(struct batchmill_stream *stream)
+{
+    for (unsigned i = 0; i < NFLIGHTS; i++) {
+        if (!stream->flights[i].busy)
+            return &stream->flights[i];
+    }
+    bm_panic("no free flight", __FILE__, __LINE__); // the window counts what it asks for
+}
+
+static void stream_trouble(struct batchmill_stream *stream, const struct batchmill_error *error)
+{
+    if (error->code == BATCHMILL_UNAVAILABLE && stream->trouble_ns == 0)
+        stream->trouble_ns = bm_client_now_ns();
+    if (stream->trouble.code == BATCHMILL_OK)
+        stream->trouble = *error;
+}
+
+static void flight_done(void *context, struct bm_client_message *reply);
+
+// Without the mutex: nsenders keeps the stream alive.
+static void flight_send(struct flight *flight)
+{
+    struct batchmill_stream *stream = flight->stream;
+    const struct bm_client_next next = {
+        .stream = stream->id,
+        .first = flight->ask.first,
+        .max_batches = flight->ask.count,
+        .wait_ms = stream->wait_ms,
+        .ack = flight->ask.ack,
+    };
+    struct batchmill_error error;
+    enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
+    if (flight->call == NULL)
+        flight->call = bm_client_call_new(stream->client->transport, flight_done, flight);
+    if (code == BATCHMILL_OK && flight->call != NULL &&
+        bm_client_call_start(flight->call, flight->request.data, flight->request.size))
+        return;
+    bm_client_fail(&error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
+    bm_mutex_lock(&stream->client->mutex);
+    flight->busy = false;
+    bm_client_window_answered(&stream->window, &flight->ask, true);
+    stream_trouble(stream, &error);
+    bm_cond_signal(&stream->changed);
+    bm_mutex_unlock(&stream->client->mutex);
+}
+
+// Sends what the window wants. Gives the mutex back meanwhile; false: there was nothing to send.
+static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->client->mutex)
+{
+    struct flight *due[NFLIGHTS];
+    unsigned ndue = 0;
+    struct bm_client_ask ask;
+    if (stream->closing || stream->trouble.code != BATCHMILL_OK)
+        return false;
+    while (bm_client_window_next_ask(&stream->window, &ask)) {
+        struct flight *flight = stream_free_flight(stream);
+        flight->busy = true;
+        flight->ask = ask;
+        due[ndue++] = flight;
+    }
+    if (ndue == 0)
+        return false;
+    stream->nsenders++;
+    bm_mutex_unlock(&stream->client->mutex);
+    for (unsigned i = 0; i < ndue; i++)
+        flight_send(due[i]);
+    bm_mutex_lock(&stream->client->mutex);
+    if (--stream->nsenders == 0)
+        bm_cond_broadcast(&stream->client->changed);
+    return true;
+}
+
+// ---- Receiving ----
+
+struct reply { // what a message turned out to be
+    enum batchmill_code code;
+    struct batchmill_error error; // when not OK
+    struct bm_client_batches head;
+    struct bm_client_arrival *arrivals; // [narrivals], of head.nbatches; what was not taken is ours
+    size_t narrivals;
+};
+
+static enum batchmill_code reply_check(const struct flight *flight,
+                                       const struct bm_client_batches *head,
+                                       struct batchmill_error *error)
+{
+    const struct bm_client_ask *ask = &flight->ask;
+    if (strcmp(head->stream, flight->stream->id) != 0 || head->first != ask->first)
+        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
+                              "the server's reply is of another request: expected batch %" PRIu64
+                              " of %s, got %" PRIu64 " of %s",
+                              ask->first, flight->stream->id, head->first, head->stream);
+    if (head->nbatches > ask->count)
+        return bm_client_fail(
+            error, BATCHMILL_DATA_LOSS,
+            "the server's reply is too long: expected at most %u batches, got %zu", ask->count,
+            head->nbatches);
+    if (head->end && ask->count > 0 && head->end_seq > head->first + head->nbatches)
+        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
+                              "the server's reply lacks batches: expected all before the end at "
+                              "%" PRIu64 ", got those before %" PRIu64,
+                              head->end_seq, head->first + head->nbatches);
+    return BATCHMILL_OK;
+}
+
+static enum batchmill_code reply_take_batch(struct reply *reply, struct bm_client_message *message,
+                                            struct batchmill_error *error)
+{
+    struct bm_client_batch *view = NULL;
+    enum batchmill_code code = bm_client_next_of(&reply->head, &view, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    struct bm_client_arrival arrival = {
+        .bytes = bm_client_message_size(message) / reply->head.nbatches,
+        .skipped = view->outcome == BM_CLIENT_SKIPPED,
+        .failed = view->error != NULL,
+    };
+    if (arrival.skipped) {
+        free(view);
+    } else if ((arrival.batch = bm_client_batch_new(view, message)) == NULL) {
+        free(view);
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a batch");
+    }
+    reply->arrivals[reply->narrivals++] = arrival;
+    return BATCHMILL_OK;
+}
+
+// Without the mutex: only the flight's own fields are looked at.
+static enum batchmill_code reply_read(struct reply *reply, const struct flight *flight,
+                                      struct bm_client_message *message,
+                                      struct batchmill_error *error)
+{
+    if (message == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
+    enum batchmill_code code = bm_client_decode_next(
+        bm_client_message_data(message), bm_client_message_size(message), &reply->head, error);
+    if (code == BATCHMILL_OK)
+        code = reply_check(flight, &reply->head, error);
+    if (code != BATCHMILL_OK || reply->head.nbatches == 0)
+        return code;
+    if (flight->stream->is_member)
+        reply->head.seq = BATCHMILL_UNSET;
+    reply->arrivals = calloc(reply->head.nbatches, sizeof *reply->arrivals);
+    if (reply->arrivals == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
+    while (code == BATCHMILL_OK && reply->narrivals < reply->head.nbatches)
+        code = reply_take_batch(reply, message, error);
+    return code;
+}
+
+static void stream_apply(struct batchmill_stream *stream, const struct flight *flight,
+                         struct reply *reply) BM_REQUIRES(stream->client->mutex)
+{
+    for (size_t i = 0; reply->code == BATCHMILL_OK && i < reply->narrivals; i++) {
+        if (bm_client_window_put(&stream->window, flight->ask.first + i, &reply->arrivals[i]))
+            reply->arrivals[i].batch = NULL;
+    }
+    if (reply->code != BATCHMILL_OK) {
+        stream_trouble(stream, &reply->error);
+    } else {
+        stream->heard_ns = bm_client_now_ns();
+        stream->trouble_ns = 0;
+        if (reply->head.end)
+            bm_client_window_end(&stream->window, reply->head.end_seq);
+    }
+    bm_client_window_answered(&stream->window, &flight->ask, reply->code != BATCHMILL_OK);
+}
+
+static void flight_done(void *context, struct bm_client_message *message)
+{
+    struct flight *flight = context;
+    struct batchmill_stream *stream = flight->stream;
+    struct reply reply = {0};
+    reply.code = reply_read(&reply, flight, message, &reply.error);
+    bm_mutex_lock(&stream->client->mutex);
+    stream_apply(stream, flight, &reply);
+    flight->busy = false;
+    bm_cond_signal(&stream->changed);
+    stream_pump(stream);
+    bm_mutex_unlock(&stream->client->mutex);
+    for (size_t i = 0; i < reply.narrivals; i++)
+        batchmill_batch_free(reply.arrivals[i].batch);
+    free(reply.arrivals);
+    bm_client_message_unref(message);
+}
+
+// ---- Leases ----
+
+static void streams_keep_alive(void *context)
+{
+    struct batchmill_client *client = context;
+    struct batchmill_stream *due = NULL;
+    bm_mutex_lock(&client->mutex);
+    for (struct bm_node *node = client->streams.head.next; node != &client->streams.head;
+         node = node->next) {
+        struct batchmill_stream *stream = BM_CONTAINER(node, struct batchmill_stream, node);
+        struct bm_client_ask ask;
+        if (stream->trouble.code != BATCHMILL_OK ||
+            !bm_client_window_keep_alive(&stream->window, &ask))
+            continue;
+        stream->due_flight = stream_free_flight(stream);
+        stream->due_flight->busy = true;
+        stream->due_flight->ask = ask;
+        stream->nsenders++;
+        stream->next_due = due;
+        due = stream;
+    }
+    bm_mutex_unlock(&client->mutex);
+    while (due != NULL) {
+        struct batchmill_stream *stream = due;
+        due = stream->next_due;
+        flight_send(stream->due_flight);
+        bm_mutex_lock(&client->mutex);
+        if (--stream->nsenders == 0)
+            bm_cond_broadcast(&client->changed);
+        bm_mutex_unlock(&client->mutex);
+    }
+}
+
+static enum batchmill_code client_start_timer(struct batchmill_client *client, uint32_t lease_ms,
+                                              struct batchmill_error *error)
+{
+    bm_mutex_lock(&client->mutex);
+    bool running = client->timer != NULL;
+    bm_mutex_unlock(&client->mutex);
+    if (running)
+        return BATCHMILL_OK;
+    uint32_t tick_ms = lease_ms / 3 < TICK_MS_MIN ? TICK_MS_MIN : lease_ms / 3;
+    struct bm_client_timer *timer = bm_client_timer_new(tick_ms, streams_keep_alive, client);
+    if (timer == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a timer");
+    bm_mutex_lock(&client->mutex);
+    if (client->timer == NULL) {
+        client->timer = timer;
+        timer = NULL;
+    }
+    bm_mutex_unlock(&client->mutex);
+    bm_client_timer_free(timer); // another thread was faster
+    return BATCHMILL_OK;
+}
+
+// ---- Opening ----
+
+static enum batchmill_code client_open(struct batchmill_client *client,
+                                       const struct bm_client_open *open,
+                                       struct bm_client_opened **ret_opened,
+                                       struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    struct bm_client_opened *opened = NULL;
+    bm_buffer_init(&request);
+    enum batchmill_code code = bm_client_encode_open(open, &request, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_exchange(client, &request, 0, client->timeout_ms, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_open(bm_client_message_data(reply), bm_client_message_size(reply),
+                                     &opened, error);
+    bm_client_message_unref(reply);
+    bm_buffer_fini(&request);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (opened->prefetch > BM_CLIENT_PREFETCH_MAX || opened->first_seq > UINT64_MAX / 2) {
+        bm_client_fail(error, BATCHMILL_DATA_LOSS,
+                       "the server's reply makes no sense: prefetch %u from batch %" PRIu64,
+                       opened->prefetch, opened->first_seq);
+        free(opened);
+        return BATCHMILL_DATA_LOSS;
+    }
+    *ret_opened = opened;
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
+                                          const char *cursor, const struct batchmill_order *order,
+                                          struct batchmill_stream **ret_stream,
+                                          struct batchmill_error *error)
+{
+    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce()};
+    struct bm_client_opened *opened = NULL;
+    enum batchmill_code code = client_open(client, &open, &opened, error);
+    if (code == BATCHMILL_OK)
+        code = client_start_timer(client, opened->lease_ms, error);
+    struct batchmill_stream *stream = calloc(1, sizeof *stream);
+    if (code == BATCHMILL_OK &&
+        (stream == NULL ||
+         !bm_client_window_init(&stream->window, opened->first_seq,
+                                cursor == NULL ? opened->batches : UINT64_MAX,
+                                cursor == NULL ? opened->prefetch : 0, batch_drop)))
+        code = bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a stream");
+    if (code != BATCHMILL_OK) { // what the server opened goes with its lease
+        free(stream);
+        free(opened);
+        return code;
+    }
+    stream->client = client;
+    stream->opened = opened;
+    strcpy(stream->id, opened->stream);
+    stream->on_error = order->on_error;
+    stream->traced = order->traced;
+    stream->is_member = cursor != NULL;
+    stream->wait_ms =
+        opened->lease_ms / 2 < BM_CLIENT_WAIT_MS ? opened->lease_ms / 2 + 1 : BM_CLIENT_WAIT_MS;
+    for (unsigned i = 0; i < NFLIGHTS; i++)
+        stream->flights[i].stream = stream;
+    bm_cond_init(&stream->changed);
+    bm_mutex_lock(&client->mutex);
+    bm_list_push_back(&client->streams, &stream->node);
+    bm_mutex_unlock(&client->mutex);
+    *ret_stream = stream;
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code batchmill_gen_batch(struct batchmill_client *client, const char *pipeline,
+                                        const struct batchmill_order *order,
+                                        struct batchmill_stream **ret_stream,
+                                        struct batchmill_error *error)
+{
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_check_order(pipeline, order, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_stream_open(client, pipeline, NULL, order, ret_stream, error);
+    return code;
+}
+
+// ---- Opening again, at its position ----
+
+static uint64_t stream_position(const struct batchmill_stream *stream)
+{
+    // A failure that ended the stream was told, but its batch was not taken.
+    return stream->stopped.code != BATCHMILL_OK ? stream->window.base : stream->window.want;
+}
+
+// Nothing is under way afterwards. Gives the mutex back meanwhile; `trouble` or `closing` keeps
+// others from sending.
+static void stream_land(struct batchmill_stream *stream) BM_REQUIRES(stream->client->mutex)
+{
+    while (stream->nsenders > 0)
+        bm_cond_wait(&stream->client->changed, &stream->client->mutex);
+    bm_mutex_unlock(&stream->client->mutex);
+    for (unsigned i = 0; i < NFLIGHTS; i++) {
+        bm_client_call_free(stream->flights[i].call);
+        stream->flights[i].call = NULL;
+    }
+    bm_mutex_lock(&stream->client->mutex);
+    for (unsigned i = 0; i < NFLIGHTS; i++)
+        stream->flights[i].busy = false;
+}
+
+static enum batchmill_code stream_open_again(struct batchmill_stream *stream,
+                                             struct bm_client_opened **ret_opened,
+                                             struct batchmill_error *error)
+{
+    char *position = NULL;
+    if (asprintf(&position, "%s.%" PRIu64, stream->opened->position_stem, stream->window.want) < 0)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a position");
+    struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS; // the position has all of it
+    order.shard_count = 0;
+    order.prefetch = stream->opened->prefetch;
+    order.on_error = stream->on_error;
+    order.traced = stream->traced;
+    order.position = position;
+    const struct bm_client_open open = {"", NULL, &order, bm_client_nonce()};
+    enum batchmill_code code = client_open(stream->client, &open, ret_opened, error);
+    free(position);
+    return code;
+}
+
+static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
+                                         struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    struct bm_client_opened *opened = NULL;
+    stream_land(stream);
+    bm_mutex_unlock(&stream->client->mutex);
+    enum batchmill_code code = stream_open_again(stream, &opened, error);
+    if (code == BATCHMILL_OK)
+        bm_client_log(stream->client,
+                      "%s: the server does not know the stream any more; opened it again at batch "
+                      "%" PRIu64,
+                      stream->client->url, opened->first_seq);
+    bm_mutex_lock(&stream->client->mutex);
+    if (code != BATCHMILL_OK)
+        return code;
+    bm_client_window_rewind(&stream->window);
+    strcpy(stream->id, opened->stream);
+    stream->heard_ns = bm_client_now_ns();
+    stream->trouble.code = BATCHMILL_OK;
+    stream->trouble_ns = 0;
+    free(opened);
+    return BATCHMILL_OK;
+}
+
+// ---- Taking ----
+
+static enum batchmill_code stream_give_trouble(struct batchmill_stream *stream,
+                                               struct batchmill_error *error)
+{
+    enum batchmill_code code = stream->trouble.code;
+    if (error != NULL)
+        *error = stream->trouble;
+    stream->trouble.code = BATCHMILL_OK;
+    stream->trouble_ns = 0;
+    return code;
+}
+
+// OK: there is no trouble any more, and asking goes on.
+static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t deadline_ns,
+                                       struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    if (stream->trouble.code == BATCHMILL_NOT_FOUND && !stream->is_member)
+        return stream_reopen(stream, error);
+    uint64_t now_ns = bm_client_now_ns();
+    if (stream->trouble.code != BATCHMILL_UNAVAILABLE ||
+        now_ns > stream->trouble_ns + stream->client->timeout_ms * NS_PER_MS)
+        return stream_give_trouble(stream, error);
+    uint64_t until_ns = now_ns + RETRY_MS * NS_PER_MS;
+    if (until_ns > deadline_ns)
+        until_ns = deadline_ns;
+    while (!stream->cancelled &&
+           bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
+        ;
+    stream->trouble.code = BATCHMILL_OK; // but trouble_ns stays until there is a good reply
+    return BATCHMILL_OK;
+}
+
+// When to stop hoping for a reply: a connected server answers within wait_ms, if only with "not
+// yet", and a lost one gets the timeout to come back.
+static uint64_t stream_patience(const struct batchmill_stream *stream, uint64_t entered_ns)
+{
+    uint64_t since_ns;
+    bool connected = bm_client_transport_connected(stream->client->transport, &since_ns);
+    if (since_ns < entered_ns)
+        since_ns = entered_ns;
+    if (since_ns < stream->heard_ns)
+        since_ns = stream->heard_ns;
+    uint64_t patience_ms = (uint64_t)stream->client->timeout_ms + (connected ? stream->wait_ms : 0);
+    return since_ns + patience_ms * NS_PER_MS;
+}
+
+// OK: something may have changed.
+static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t entered_ns,
+                                       uint64_t deadline_ns, struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    uint64_t patience_ns = stream_patience(stream, entered_ns);
+    uint64_t until_ns = patience_ns < deadline_ns ? patience_ns : deadline_ns;
+    if (bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
+        return BATCHMILL_OK;
+    uint64_t now_ns = bm_client_now_ns();
+    if (now_ns >= deadline_ns)
+        return bm_client_fail(error, BATCHMILL_DEADLINE_EXCEEDED,
+                              "batch %" PRIu64 " did not come in the given time; ask again",
+                              stream->window.want);
+    if (now_ns >= stream_patience(stream, entered_ns))
+        return bm_client_unreachable(stream->client, error);
+    return BATCHMILL_OK;
+}
+
+static enum batchmill_code stream_hand_out(struct batchmill_stream *stream,
+                                           struct batchmill_batch *batch,
+                                           struct batchmill_batch **ret_batch,
+                                           struct batchmill_error *error)
+{
+    if (batch->view->outcome == BM_CLIENT_BATCH) {
+        *ret_batch = batch;
+        return BATCHMILL_OK;
+    }
+    enum batchmill_code code = batch->view->error->code;
+    if (error != NULL)
+        *error = *batch->view->error;
+    if (stream->on_error == BATCHMILL_STOP)
+        stream->stopped = *batch->view->error;
+    batchmill_batch_free(batch);
+    return code;
+}
+
+static enum batchmill_code stream_next(struct batchmill_stream *stream, uint64_t entered_ns,
+                                       uint64_t deadline_ns, struct batchmill_batch **ret_batch,
+                                       struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    if (stream->stopped.code != BATCHMILL_OK) {
+        if (error != NULL)
+            *error = stream->stopped;
+        return stream->stopped.code;
+    }
+    bm_client_window_ask(&stream->window);
+    for (;;) {
+        if (stream->cancelled)
+            return bm_client_fail(error, BATCHMILL_CANCELLED, "the stream was cancelled");
+        void *batch = NULL;
+        enum bm_client_taken taken = bm_client_window_take(&stream->window, &batch);
+        if (taken == BM_CLIENT_END)
+            return bm_client_fail(error, BATCHMILL_END, "the stream is over");
+        if (taken == BM_CLIENT_TAKEN) {
+            stream_pump(stream);
+            return stream_hand_out(stream, batch, ret_batch, error);
+        }
+        enum batchmill_code code = BATCHMILL_OK;
+        if (stream->trouble.code != BATCHMILL_OK)
+            code = stream_mend(stream, deadline_ns, error);
+        else if (!stream_pump(stream))
+            code = stream_wait(stream, entered_ns, deadline_ns, error);
+        if (code != BATCHMILL_OK)
+            return code;
+    }
+}
+
+static enum batchmill_code next_until(struct batchmill_stream *stream, bool timed,
+                                      uint32_t timeout_ms, struct batchmill_batch **ret_batch,
+                                      struct batchmill_error *error)
+{
+    if (stream == NULL || ret_batch == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
+                              stream == NULL ? "stream" : "ret_batch");
+    enum batchmill_code code = bm_client_check(stream->client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    uint64_t entered_ns = bm_client_now_ns();
+    uint64_t deadline_ns = timed ? entered_ns + timeout_ms * NS_PER_MS : UINT64_MAX;
+    bm_mutex_lock(&stream->client->mutex);
+    code = stream_next(stream, entered_ns, deadline_ns, ret_batch, error);
+    bm_mutex_unlock(&stream->client->mutex);
+    return code;
+}
+
+enum batchmill_code batchmill_next(struct batchmill_stream *stream,
+                                   struct batchmill_batch **ret_batch,
+                                   struct batchmill_error *error)
+{
+    return next_until(stream, false, 0, ret_batch, error);
+}
+
+enum batchmill_code batchmill_next_within(struct batchmill_stream *stream, uint32_t timeout_ms,
+                                          struct batchmill_batch **ret_batch,
+                                          struct batchmill_error *error)
+{
+    return next_until(stream, true, timeout_ms, ret_batch, error);
+}
+
+// ---- The rest of what a user may do with it ----
+
+enum batchmill_code batchmill_position(const struct batchmill_stream *stream, char *text,
+                                       size_t size, struct batchmill_error *error)
+{
+    if (stream == NULL || text == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
+                              stream == NULL ? "stream" : "text");
+    char digits[24];
+    bm_mutex_lock(&stream->client->mutex);
+    snprintf(digits, sizeof digits, ".%" PRIu64, stream_position(stream));
+    bm_mutex_unlock(&stream->client->mutex);
+    size_t needed = strlen(stream->opened->position_stem) + strlen(digits) + 1;
+    if (size < needed)
+        return bm_client_fail(error, BATCHMILL_OUT_OF_RANGE,
+                              "size: expected at least %zu bytes for this position, got %zu",
+                              needed, size);
+    snprintf(text, size, "%s%s", stream->opened->position_stem, digits);
+    return BATCHMILL_OK;
+}
+
+void batchmill_cancel(struct batchmill_stream *stream)
+{
+    if (stream == NULL || bm_client_forked(stream->client))
+        return;
+    bm_mutex_lock(&stream->client->mutex);
+    stream->cancelled = true;
+    bm_cond_broadcast(&stream->changed);
+    bm_mutex_unlock(&stream->client->mutex);
+}
+
+void batchmill_stream_info(const struct batchmill_stream *stream,
+                           struct batchmill_stream_info *ret_info)
+{
+    const struct bm_client_opened *opened = stream->opened;
+    bm_mutex_lock(&stream->client->mutex);
+    uint64_t skipped = stream->window.skipped, failed = stream->window.failed;
+    bm_mutex_unlock(&stream->client->mutex);
+    *ret_info = (struct batchmill_stream_info){
+        .first_seq = opened->first_seq,
+        .batches = opened->batches,
+        .epoch_batches = opened->epoch_batches,
+        .items = opened->items,
+        .seed = opened->seed,
+        .fingerprint = opened->fingerprint,
+        .stateful = opened->stateful,
+        .ncomponents = opened->ncomponents,
+        .nsteps = opened->nsteps,
+        .components = opened->components,
+        .steps = opened->steps,
+        .skipped = skipped,
+        .failed = failed,
+    };
+}
+
+// The server ends the work that is under way, and answers what is parked there; a server that is
+// not there learns of it when the lease is over.
+static void stream_close_there(struct batchmill_stream *stream)
+{
+    struct batchmill_client *client = stream->client;
+    uint64_t since_ns;
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    if (!bm_client_transport_connected(client->transport, &since_ns))
+        return;
+    bm_buffer_init(&request);
+    uint32_t timeout_ms = client->timeout_ms < CLOSE_MS ? client->timeout_ms : CLOSE_MS;
+    if (bm_client_encode_close(stream->id, stream->window.want, &request, NULL) == BATCHMILL_OK &&
+        bm_client_exchange(client, &request, 0, timeout_ms, &reply, NULL) == BATCHMILL_OK)
+        bm_client_message_unref(reply);
+    bm_buffer_fini(&request);
+}
+
+void batchmill_stream_close(struct batchmill_stream *stream)
+{
+    if (stream == NULL || bm_client_forked(stream->client))
+        return;
+    struct batchmill_client *client = stream->client;
+    bm_mutex_lock(&stream->client->mutex);
+    stream->closing = true;
+    bm_list_remove(&stream->node);
+    while (stream->nsenders > 0)
+        bm_cond_wait(&client->changed, &stream->client->mutex);
+    bm_mutex_unlock(&stream->client->mutex);
+    stream_close_there(stream);
+    bm_mutex_lock(&stream->client->mutex);
+    stream_land(stream);
+    bm_mutex_unlock(&stream->client->mutex);
+    for (unsigned i = 0; i < NFLIGHTS; i++)
+        bm_buffer_fini(&stream->flights[i].request);
+    bm_client_window_fini(&stream->window);
+    bm_cond_fini(&stream->changed);
+    free(stream->opened);
+    free(stream);
+}
