@@ -187,6 +187,8 @@ static enum batchmill_code batch_measure(struct wire wire, struct batch_view *re
 static enum batchmill_code batch_check(const struct batch_view *view, uint64_t seq,
                                        struct batchmill_error *error)
 {
+    if (seq == BATCHMILL_UNSET) // a cursor's: nobody knows which it will be
+        seq = view->seq;
     if (view->seq != seq)
         return wire_unreadable(error, "expected batch %llu, got batch %llu",
                                (unsigned long long)seq, (unsigned long long)view->seq);
@@ -469,7 +471,7 @@ enum batchmill_code bm_client_next_of(struct bm_client_batches *batches,
         enum batchmill_code code = batch_decode(field.bytes, batches->seq, ret_batch, error);
         if (code == BATCHMILL_OK) {
             batches->at = wire.at;
-            batches->seq++;
+            batches->seq += batches->seq != BATCHMILL_UNSET;
         }
         return code;
     }
