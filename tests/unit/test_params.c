@@ -283,6 +283,7 @@ static void every_difference_shows_in_the_hash(void **state)
         "{count: 1, free_form: [a]}",
         "{count: 1, free_form: {a: b}}",
         "{count: 1, free_form: {b: a}}",
+        "{count: 1, free_form: {c: a}}",
     };
     enum { N = sizeof all / sizeof all[0] };
     uint64_t digests[N];
