@@ -134,9 +134,10 @@ static enum bm_status open_decode(struct bm_request *request, const Batchmill__V
                                   int on_error, struct bm_error *err)
 {
     struct bm_open_request *open = &request->open;
-    enum bm_status status;
-    if ((status = name_check("pipeline", open->pipeline, err)) != BM_OK ||
-        (status = order_decode(order, &open->order, err)) != BM_OK ||
+    enum bm_status status = BM_OK;
+    if (open->position[0] == '\0' || open->pipeline[0] != '\0') // a position knows its pipeline
+        status = name_check("pipeline", open->pipeline, err);
+    if (status != BM_OK || (status = order_decode(order, &open->order, err)) != BM_OK ||
         (status = choice_check("on_error", on_error, BM_ON_ERROR_REPORT, err)) != BM_OK)
         return status;
     open->on_error = (enum bm_on_error)on_error;

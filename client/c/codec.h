@@ -84,8 +84,9 @@ struct bm_client_batches {
     uint64_t end_seq; // with end
     // Where bm_client_next_of() goes on:
     const unsigned char *at, *stop;
-    uint64_t seq; // the caller sets BATCHMILL_UNSET for a cursor's batches, of which `first` is a
-                  // ticket and the seq comes as a surprise
+    // The seq that has to come next. The caller sets BATCHMILL_UNSET for a cursor's batches: there
+    // `first` is a ticket, and nobody knows which batch it gets.
+    uint64_t seq;
 };
 // The bytes are borrowed by ret_batches and by every batch taken from it.
 enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,

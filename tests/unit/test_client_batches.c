@@ -414,6 +414,24 @@ static void a_reply_that_contradicts_itself_is_refused(void **state)
     free(spoilt);
 }
 
+static void batches_of_a_cursor_may_have_any_seq(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_bytes message = batches_message(fixture);
+    struct bm_client_batches batches;
+    struct bm_client_batch *batch;
+    bm_client_decode_next(message.data, message.size, &batches, NULL);
+    batches.seq = 0; // a ticket
+    assert_int_equal(bm_client_next_of(&batches, &batch, NULL), BATCHMILL_DATA_LOSS);
+    batches.seq = BATCHMILL_UNSET;
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(bm_client_next_of(&batches, &batch, NULL), BATCHMILL_OK);
+        assert_int_equal(batch->seq, 4 + i);
+        free(batch);
+    }
+    free(message.memory);
+}
+
 static void an_error_is_never_read_as_none(void **state)
 {
     struct fixture *fixture = *state;
@@ -489,6 +507,7 @@ int main(void)
         cmocka_unit_test(tensors_that_lie_unaligned_are_copied),
         cmocka_unit_test(no_cut_and_no_changed_byte_does_harm),
         cmocka_unit_test(a_reply_that_contradicts_itself_is_refused),
+        cmocka_unit_test(batches_of_a_cursor_may_have_any_seq),
         cmocka_unit_test(an_error_is_never_read_as_none),
         cmocka_unit_test(fields_of_a_newer_server_are_passed_over),
         cmocka_unit_test(a_batch_that_finds_no_memory_can_be_asked_for_again),

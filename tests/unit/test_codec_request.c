@@ -86,16 +86,19 @@ static void open_stream_is_decoded_field_by_field(void **state)
     bm_request_fini(&request);
 }
 
-static void an_open_without_an_order_leaves_it_to_the_position(void **state)
+static void an_open_may_leave_pipeline_and_order_to_the_position(void **state)
 {
     (void)state;
     struct open open;
     open_init(&open);
     open.call.order = NULL;
+    open.call.pipeline = (char *)"";
+    open.call.position = (char *)"bm1.x.7";
     struct bm_request request;
     assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
     assert_int_equal(request.open.order.batch_size, 0);
-    assert_string_equal(request.open.position, "");
+    assert_string_equal(request.open.pipeline, "");
+    assert_string_equal(request.open.position, "bm1.x.7");
     assert_string_equal(request.open.cursor, "");
     bm_request_fini(&request);
 }
@@ -360,7 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_stream_is_decoded_field_by_field),
-        cmocka_unit_test(an_open_without_an_order_leaves_it_to_the_position),
+        cmocka_unit_test(an_open_may_leave_pipeline_and_order_to_the_position),
         cmocka_unit_test(next_batches_is_decoded_field_by_field),
         cmocka_unit_test(run_and_the_calls_that_name_one_thing_are_decoded),
         cmocka_unit_test(a_senseless_open_is_refused_by_the_name_of_its_field),
