@@ -1,0 +1,18 @@
+#include "actions/actions.h"
+
+#include "actions/types.h"
+
+enum bm_status bm_actions_register(struct bm_registry *registry, struct bm_error *err)
+{
+    static const struct bm_action_type *const types[] = {
+        &bm_noop_action,    &bm_cast_action,    &bm_scale_action,     &bm_normalize_action,
+        &bm_clip_action,    &bm_select_action,  &bm_drop_action,      &bm_rename_action,
+        &bm_reshape_action, &bm_one_hot_action, &bm_add_noise_action, &bm_accumulate_action,
+        &bm_wait_action,    &bm_burn_action,    &bm_fail_at_action,   &bm_skip_at_action,
+        &bm_end_at_action,
+    };
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < sizeof types / sizeof types[0] && status == BM_OK; i++)
+        status = bm_registry_add_action(registry, types[i], err);
+    return status;
+}

@@ -1,0 +1,34 @@
+// types.h -- the action types of this folder, by family. Layer: actions.
+// Threads: constants.
+#pragma once
+#include "pipeline/action.h"
+
+extern const struct bm_action_type bm_noop_action; // noop.c
+
+extern const struct bm_action_type bm_cast_action; // elementwise.c
+extern const struct bm_action_type bm_scale_action;
+extern const struct bm_action_type bm_normalize_action;
+extern const struct bm_action_type bm_clip_action;
+
+extern const struct bm_action_type bm_select_action; // components.c
+extern const struct bm_action_type bm_drop_action;
+extern const struct bm_action_type bm_rename_action;
+
+extern const struct bm_action_type bm_reshape_action; // shape.c
+extern const struct bm_action_type bm_one_hot_action;
+
+extern const struct bm_action_type bm_add_noise_action;  // noise.c
+extern const struct bm_action_type bm_accumulate_action; // accumulate.c
+
+extern const struct bm_action_type bm_wait_action; // timing.c
+extern const struct bm_action_type bm_burn_action;
+
+extern const struct bm_action_type bm_fail_at_action; // probe.c
+extern const struct bm_action_type bm_skip_at_action;
+extern const struct bm_action_type bm_end_at_action;
+
+// Infers that all components stay, for actions that change none.
+enum bm_status bm_infer_nothing(const void *config, struct bm_infer *infer, void **ret_plan,
+                                struct bm_error *err);
+// What run() does when the schema says it all, as of select and reshape.
+enum bm_result bm_run_nothing(struct bm_call *call);
