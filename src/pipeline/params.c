@@ -441,6 +441,7 @@ static void hash_double(struct bm_hash *hash, double number)
 }
 
 // As it was written: only its owner knows what would be the same.
+// NOLINTNEXTLINE(misc-no-recursion): who builds values bounds their depth
 static void hash_value(struct bm_hash *hash, const struct bm_value *value)
 {
     bm_hash_add_u64(hash, value == NULL ? BM_VALUE_NULL : value->kind);

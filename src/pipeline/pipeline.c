@@ -173,8 +173,9 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
     return BM_OK;
 }
 
-static enum bm_status action_init(struct bm_pipeline *pipeline, const struct bm_registry *registry,
-                                  const struct bm_value *value, struct bm_error *err)
+static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
+                                  const struct bm_registry *registry, const struct bm_value *value,
+                                  struct bm_error *err)
 {
     struct entry entry;
     enum bm_status status = entry_read(value, &entry, err);
@@ -192,9 +193,9 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, const struct bm_
         free(config);
         return status;
     }
-    struct action *action = &pipeline->actions[pipeline->nactions];
-    const struct bm_schema *in = pipeline_schema(pipeline, pipeline->nactions);
-    pipeline->nactions++; // from here on the pipeline frees it
+    struct action *action = &pipeline->actions[i];
+    const struct bm_schema *in = pipeline_schema(pipeline, i);
+    pipeline->nactions = i + 1; // from here on the pipeline frees it
     action->type = type;
     action->config = config;
     pipeline->stateful = pipeline->stateful || type->stateful;
@@ -373,12 +374,16 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
     if (pipeline->actions == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, pipeline->name, "out of memory");
     enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < n && status == BM_OK; i++)
-        status = action_init(pipeline, registry, actions->children[i], err);
+    for (unsigned i = 0; i < n && status == BM_OK; i++) {
+        status = action_init(pipeline, i, registry, actions->children[i], err);
+        BM_ASSERT(status != BM_OK || pipeline->actions[i].type != NULL);
+    }
+    if (status != BM_OK)
+        return status;
+    BM_ASSERT(pipeline->nactions == n);
+    status = pipeline_fingerprint(pipeline, err);
     if (status == BM_OK)
         status = pipeline_plan_steps(pipeline, err);
-    if (status == BM_OK)
-        status = pipeline_fingerprint(pipeline, err);
     if (status == BM_OK)
         pipeline_plan_memory(pipeline);
     return status;

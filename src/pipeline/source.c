@@ -94,8 +94,8 @@ enum bm_status bm_source_open(const struct bm_registry *registry, const char *na
                               const struct bm_value *definition, const char *directory,
                               struct bm_source_ref **ret_source, struct bm_error *err)
 {
-    const char *type_name;
-    const struct bm_value *params;
+    const char *type_name = NULL;
+    const struct bm_value *params = NULL;
     if (!bm_name_valid(name))
         return bm_fail(err, BM_INVALID_ARGUMENT, definition->where,
                        "expected a name of " BM_NAME_RULE ", got \"%.128s\"", name);
@@ -117,7 +117,7 @@ enum bm_status bm_source_open(const struct bm_registry *registry, const char *na
         free(source);
         return status;
     }
-    BM_ASSERT(source->source->type == type);
+    BM_ASSERT(source->source != NULL && source->source->type == type);
     atomic_init(&source->refs, 1);
     *ret_source = source;
     return BM_OK;

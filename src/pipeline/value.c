@@ -23,6 +23,7 @@ struct bm_value *bm_value_new(enum bm_value_kind kind, const char *where)
     return value;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): who builds values bounds their depth
 void bm_value_free(struct bm_value *value)
 {
     if (value == NULL)

@@ -248,8 +248,8 @@ static void overwriting_a_component_leaves_what_shared_its_memory(void **state)
         "[{fake.copy: {as: y, amount: -1}}, {fake.add: {component: y}}, fake.add]",
         "[{fake.copy: {as: y, amount: -1}, use_lock: a}, {fake.add: {component: y}}, fake.add]",
         // y comes before x here, so it is laid out while x is not yet kept.
-        "[{fake.copy: {as: y}}, {fake.drop: {component: x}}, {fake.copy: {component: y, as: x}},"
-        " {fake.copy: {as: y, amount: -1}}, {fake.add: {component: y}}, fake.add]",
+        ("[{fake.copy: {as: y}}, {fake.drop: {component: x}}, {fake.copy: {component: y, as: x}},"
+         " {fake.copy: {as: y, amount: -1}}, {fake.add: {component: y}}, fake.add]"),
     };
     for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         struct bm_work work;
