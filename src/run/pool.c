@@ -110,6 +110,8 @@ static void *worker_main(void *context)
                 ;
             pool_lock(pool);
         } while (bm_job_done(job));
+        pool_unlock(pool); // before it may wait: what was decided is carried out here
+        pool_lock(pool);
     }
     pool_unlock(pool);
     return NULL;

@@ -67,10 +67,10 @@ static void engine_stop(struct engine *engine)
 }
 
 static struct bm_stream *engine_open(struct engine *engine, struct bm_pipeline *pipeline,
-                                     unsigned prefetch, struct consumer *consumer)
+                                     unsigned prefetch, struct bm_stream_listener *listener)
 {
     struct bm_stream_config config = {
-        .pipeline = pipeline, .prefetch = prefetch, .id = "s", .listener = &consumer->listener};
+        .pipeline = pipeline, .prefetch = prefetch, .id = "s", .listener = listener};
     const struct bm_order_params params = {.batch_size = BATCH_SIZE,
                                            .shuffle = true,
                                            .seed = 3,
@@ -115,7 +115,7 @@ static uint64_t engine_drain(struct engine *engine, const char *actions, unsigne
     struct consumer consumer;
     consumer_init(&consumer);
     struct bm_pipeline *pipeline = mill_pipeline(&engine->mill, "p", NITEMS, actions);
-    struct bm_stream *stream = engine_open(engine, pipeline, prefetch, &consumer);
+    struct bm_stream *stream = engine_open(engine, pipeline, prefetch, &consumer.listener);
     uint64_t digest = 0, seq = 0;
     struct bm_outcome *outcome = NULL;
     for (; engine_take(engine, stream, &consumer, seq, &outcome) == BM_GOT_OUTCOME; seq++) {
@@ -161,7 +161,7 @@ static void streams_may_be_closed_while_their_batches_run(void **state)
         "[step, {add: {amount: 1}, use_lock: gpu}, {nap: {ns: 100000}, use_lock: gpu}, step]");
     for (unsigned round = 0; round < 200; round++) {
         struct bm_outcome *outcome = NULL;
-        struct bm_stream *closed = engine_open(&engine, pipeline, 7, &consumer);
+        struct bm_stream *closed = engine_open(&engine, pipeline, 7, &consumer.listener);
         for (uint64_t seq = 0; seq < round % 4; seq++) {
             assert_int_equal(engine_take(&engine, closed, &consumer, seq, &outcome),
                              BM_GOT_OUTCOME);
@@ -171,7 +171,7 @@ static void streams_may_be_closed_while_their_batches_run(void **state)
     }
     // And the lock is free: a last stream gets through.
     struct bm_outcome *outcome = NULL;
-    struct bm_stream *last = engine_open(&engine, pipeline, 3, &consumer);
+    struct bm_stream *last = engine_open(&engine, pipeline, 3, &consumer.listener);
     assert_int_equal(engine_take(&engine, last, &consumer, 0, &outcome), BM_GOT_OUTCOME);
     bm_outcome_unref(outcome);
     engine_close(&engine, last);
@@ -183,6 +183,60 @@ static void streams_may_be_closed_while_their_batches_run(void **state)
     bm_pipeline_unref(pipeline);
     engine_stop(&engine);
     consumer_fini(&consumer);
+}
+
+// ---- The flush hook ----
+
+struct outbox {
+    struct bm_stream_listener listener;
+    struct bm_mutex mutex;
+    struct bm_cond cond;
+    unsigned decided, carried_out;
+};
+
+static void outbox_changed(struct bm_stream_listener *listener)
+{
+    struct outbox *outbox = BM_CONTAINER(listener, struct outbox, listener);
+    bm_mutex_lock(&outbox->mutex);
+    outbox->decided++;
+    bm_mutex_unlock(&outbox->mutex);
+}
+
+static void outbox_flush(void *context)
+{
+    struct outbox *outbox = context;
+    bm_mutex_lock(&outbox->mutex);
+    outbox->carried_out = outbox->decided;
+    bm_cond_signal(&outbox->cond);
+    bm_mutex_unlock(&outbox->mutex);
+}
+
+static void what_a_worker_decided_is_carried_out_before_it_falls_asleep(void **state)
+{
+    (void)state;
+    struct engine engine;
+    struct outbox outbox = {.listener = {.changed = outbox_changed}};
+    bm_mutex_init(&outbox.mutex);
+    bm_cond_init(&outbox.cond);
+    engine_start(&engine, 1);
+    bm_pool_set_flush(engine.pool, outbox_flush, &outbox);
+    struct bm_pipeline *pipeline = mill_pipeline(&engine.mill, "p", NITEMS, "[step]");
+    struct bm_stream *stream = engine_open(&engine, pipeline, 0, &outbox.listener);
+    for (uint64_t seq = 0; seq < 50; seq++) {
+        engine.executor->enter(engine.executor);
+        bm_stream_ask(stream, seq);
+        engine.executor->leave(engine.executor);
+        // Nothing else happens in this process: only the worker itself can flush.
+        bm_mutex_lock(&outbox.mutex);
+        while (outbox.carried_out < seq + 1)
+            bm_cond_wait(&outbox.cond, &outbox.mutex);
+        bm_mutex_unlock(&outbox.mutex);
+    }
+    engine_close(&engine, stream);
+    bm_pipeline_unref(pipeline);
+    engine_stop(&engine);
+    bm_cond_fini(&outbox.cond);
+    bm_mutex_fini(&outbox.mutex);
 }
 
 // ---- Timers ----
@@ -258,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bytes_are_equal_for_every_prefetch_and_worker_count),
         cmocka_unit_test(streams_may_be_closed_while_their_batches_run),
+        cmocka_unit_test(what_a_worker_decided_is_carried_out_before_it_falls_asleep),
         cmocka_unit_test(timers_fire_in_order_not_early_and_not_when_disarmed),
         cmocka_unit_test(a_pool_of_no_workers_or_too_many_is_refused),
     };
