@@ -3,8 +3,9 @@
 // A batch is summed up by itself, in chunks of fixed size, and the summaries are merged in the
 // order of the batches, so equal streams give equal numbers. Deviations are taken from the mean of
 // their chunk and merged as Chan, Golub and LeVeque do ("Updating formulae and a pairwise
-// algorithm for computing sample variances", Stanford, 1979), so that a mean far from 0 costs no
-// digits. Sums of whole numbers up to 2^53 are exact.
+// algorithm for computing sample variances", Stanford, 1979). Means are kept as distances from an
+// element, the pivot, so that data far from 0 cost no digits. Sums of whole numbers up to 2^53 are
+// exact.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,14 +51,23 @@ static double total_value(struct total total)
 
 struct summary { // all zero: of nothing
     uint64_t count;
-    struct total sum, squares; // of the elements; of their squared distances from the mean
-    double min, max;           // among those that are numbers
+    struct total sum;
+    double pivot;         // one of the elements
+    struct total shifted; // sum of the elements' distances from the pivot
+    struct total squares; // sum of their squared distances from the mean
+    double min, max;      // among those that are numbers
     bool has_nan;
 };
 
-static double summary_mean(const struct summary *summary)
+static double summary_shift(const struct summary *summary) // from the pivot to the mean
 {
-    return total_value(summary->sum) / (double)summary->count;
+    return total_value(summary->shifted) / (double)summary->count;
+}
+
+static void total_merge(struct total *to, struct total from)
+{
+    total_add(to, from.high);
+    total_add(to, from.low);
 }
 
 static void summary_merge(struct summary *to, const struct summary *from)
@@ -68,14 +78,15 @@ static void summary_merge(struct summary *to, const struct summary *from)
         *to = *from;
         return;
     }
-    double distance = summary_mean(from) - summary_mean(to);
+    double between = from->pivot - to->pivot;
+    double distance = between + (summary_shift(from) - summary_shift(to));
     double weight = (double)to->count * ((double)from->count / (double)(to->count + from->count));
-    to->count += from->count;
-    total_add(&to->sum, from->sum.high);
-    total_add(&to->sum, from->sum.low);
-    total_add(&to->squares, from->squares.high);
-    total_add(&to->squares, from->squares.low);
+    total_merge(&to->sum, from->sum);
+    total_merge(&to->shifted, from->shifted);
+    total_add(&to->shifted, (double)from->count * between);
+    total_merge(&to->squares, from->squares);
     total_add(&to->squares, distance * distance * weight);
+    to->count += from->count;
     to->min = from->min < to->min ? from->min : to->min;
     to->max = from->max > to->max ? from->max : to->max;
     to->has_nan = to->has_nan || from->has_nan;
@@ -139,14 +150,18 @@ static void values_range(const double *values, uint64_t n, struct summary *summa
 
 static struct summary values_summary(double *values, uint64_t n)
 {
-    struct summary summary = {.count = n};
+    struct summary summary = {.count = n, .pivot = values[0]};
     values_pad(values, n, 0);
     summary.sum.high = values_sum(values, n);
-    double mean = summary.sum.high / (double)n;
-    values_pad(values, n, mean);
-    summary.squares.high = values_squares(values, n, mean);
     values_pad(values, n, values[0]);
     values_range(values, n, &summary);
+    for (uint64_t i = 0; i < n; i++)
+        values[i] -= summary.pivot;
+    values_pad(values, n, 0);
+    summary.shifted.high = values_sum(values, n);
+    double shift = summary_shift(&summary);
+    values_pad(values, n, shift);
+    summary.squares.high = values_squares(values, n, shift);
     return summary;
 }
 
@@ -164,14 +179,15 @@ static void accumulate_report(const void *config, const void *state, struct bm_n
     const struct summary *summary = state;
     const char *name = accumulate->into == NULL ? accumulate->component : accumulate->into;
     bool ranged = summary->count > 0 && !summary->has_nan;
-    double variance = total_value(summary->squares) / (double)summary->count;
+    // Nothing has neither a mean nor a deviation.
+    double count = summary->count > 0 ? (double)summary->count : (double)NAN;
     const struct {
         const char *name;
         double value;
     } reals[] = {
         {"sum", total_value(summary->sum)},
-        {"mean", summary->count > 0 ? summary_mean(summary) : (double)NAN},
-        {"std", summary->count > 0 ? sqrt(variance) : (double)NAN},
+        {"mean", total_value(summary->sum) / count},
+        {"std", sqrt(total_value(summary->squares) / count)},
         {"min", ranged ? summary->min : (double)NAN},
         {"max", ranged ? summary->max : (double)NAN},
     };
