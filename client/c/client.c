@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "client/c/internal.h"
 
 enum { TIMEOUT_MS = 10000 };
@@ -76,10 +77,11 @@ uint64_t bm_client_nonce(void)
 }
 
 enum batchmill_code bm_client_unreachable(const struct batchmill_client *client,
+                                          struct bm_client_transport *transport,
                                           struct batchmill_error *error)
 {
     uint64_t since_ns;
-    if (bm_client_transport_connected(client->transport, &since_ns))
+    if (bm_client_transport_connected(transport, &since_ns))
         return bm_client_fail(error, BATCHMILL_UNAVAILABLE,
                               "%s: connected, but the server did not answer within %u ms",
                               client->url, client->timeout_ms);
@@ -107,6 +109,26 @@ static void exchange_done(void *context, struct bm_client_message *reply)
     bm_mutex_unlock(&exchange->client->mutex);
 }
 
+// False: there was no turn before the deadline.
+static bool client_enter_exchange(struct batchmill_client *client, uint64_t deadline_ns)
+{
+    bool in_time = true;
+    bm_mutex_lock(&client->mutex);
+    while (in_time && client->nexchanges == BM_CLIENT_EXCHANGES_MAX)
+        in_time = bm_cond_wait_until(&client->changed, &client->mutex, deadline_ns);
+    client->nexchanges += in_time;
+    bm_mutex_unlock(&client->mutex);
+    return in_time;
+}
+
+static void client_leave_exchange(struct batchmill_client *client)
+{
+    bm_mutex_lock(&client->mutex);
+    client->nexchanges--;
+    bm_cond_broadcast(&client->changed);
+    bm_mutex_unlock(&client->mutex);
+}
+
 enum batchmill_code bm_client_exchange(struct batchmill_client *client,
                                        const struct bm_buffer *request, uint32_t wait_ms,
                                        uint32_t timeout_ms, struct bm_client_message **ret_reply,
@@ -114,45 +136,132 @@ enum batchmill_code bm_client_exchange(struct batchmill_client *client,
 {
     uint64_t deadline_ns =
         bm_client_now_ns() + ((uint64_t)wait_ms + timeout_ms) * UINT64_C(1000000);
+    if (!client_enter_exchange(client, deadline_ns))
+        return bm_client_unreachable(client, client->transport, error);
     struct exchange exchange = {.client = client};
+    bool sent = false, over = false;
     struct bm_client_call *call = bm_client_call_new(client->transport, exchange_done, &exchange);
-    if (call == NULL)
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     bm_cond_init(&exchange.answered);
-    bool sent = bm_client_call_start(call, request->data, request->size);
-    bm_mutex_lock(&client->mutex);
-    while (sent && !exchange.over &&
-           bm_cond_wait_until(&exchange.answered, &client->mutex, deadline_ns))
-        ;
-    bool over = exchange.over;
-    bm_mutex_unlock(&client->mutex);
+    if (call != NULL && bm_client_call_start(call, request->data, request->size)) {
+        sent = true;
+        bm_mutex_lock(&client->mutex);
+        while (!exchange.over &&
+               bm_cond_wait_until(&exchange.answered, &client->mutex, deadline_ns))
+            ;
+        over = exchange.over;
+        bm_mutex_unlock(&client->mutex);
+    }
     bm_client_call_free(call); // from here on exchange_done() has run, or never will
     bm_cond_fini(&exchange.answered);
+    client_leave_exchange(client);
     if (exchange.reply != NULL) {
         *ret_reply = exchange.reply;
         return BATCHMILL_OK;
     }
     if (!sent || over)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
-    return bm_client_unreachable(client, error);
+    return bm_client_unreachable(client, client->transport, error);
 }
 
 // ---- Connection ----
 
-static enum batchmill_code client_greet(struct batchmill_client *client,
-                                        struct batchmill_error *error)
+static enum batchmill_code connection_new(const struct batchmill_client *client,
+                                          struct bm_client_connection **ret_connection,
+                                          struct batchmill_error *error)
 {
-    struct batchmill_status status;
-    return batchmill_status(client, &status, error);
+    const struct bm_client_transport_config config = {
+        .url = client->url,
+        .max_message_bytes = client->max_message_bytes,
+        .log = client->log,
+        .log_context = client->log_context,
+    };
+    struct bm_client_connection *connection = calloc(1, sizeof *connection);
+    if (connection == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory");
+    enum batchmill_code code = bm_client_transport_open(&config, &connection->transport, error);
+    if (code == BATCHMILL_OK)
+        *ret_connection = connection;
+    else
+        free(connection);
+    return code;
+}
+
+enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
+                                               struct bm_client_connection **ret_connection,
+                                               struct batchmill_error *error)
+{
+    struct bm_client_connection *connection = NULL;
+    bm_mutex_lock(&client->mutex);
+    for (struct bm_node *node = client->connections.head.next; node != &client->connections.head;
+         node = node->next) {
+        connection = BM_CONTAINER(node, struct bm_client_connection, node);
+        if (connection->nstreams < BM_CLIENT_STREAMS_MAX)
+            break;
+        connection = NULL;
+    }
+    if (connection != NULL)
+        connection->nstreams++;
+    bm_mutex_unlock(&client->mutex);
+    if (connection == NULL) {
+        enum batchmill_code code = connection_new(client, &connection, error);
+        if (code != BATCHMILL_OK)
+            return code;
+        connection->nstreams = 1;
+        bm_mutex_lock(&client->mutex);
+        bm_list_push_back(&client->connections, &connection->node);
+        bm_mutex_unlock(&client->mutex);
+    }
+    *ret_connection = connection;
+    return BATCHMILL_OK;
+}
+
+void bm_client_leave_connection(struct batchmill_client *client,
+                                struct bm_client_connection *connection)
+{
+    bm_mutex_lock(&client->mutex);
+    connection->nstreams--; // it stays open for the next stream
+    bm_mutex_unlock(&client->mutex);
 }
 
 static void client_free(struct batchmill_client *client)
 {
-    bm_client_transport_close(client->transport);
+    struct bm_node *node;
+    while ((node = bm_list_pop_front(&client->connections)) != NULL) {
+        struct bm_client_connection *connection =
+            BM_CONTAINER(node, struct bm_client_connection, node);
+        bm_client_transport_close(connection->transport);
+        free(connection);
+    }
     bm_cond_fini(&client->changed);
     bm_mutex_fini(&client->mutex);
     free(client->url);
     free(client);
+}
+
+static struct batchmill_client *client_new(const char *url, const struct batchmill_options *options)
+{
+    struct batchmill_client *client = calloc(1, sizeof *client);
+    char *own_url = strdup(url);
+    if (client == NULL || own_url == NULL) {
+        free(client);
+        free(own_url);
+        return NULL;
+    }
+    *client = (struct batchmill_client){
+        .url = own_url,
+        .timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms,
+        .max_message_bytes =
+            options->max_message_bytes == 0 ? MESSAGE_BYTES_MAX : options->max_message_bytes,
+        .log = options->log,
+        .log_context = options->log_context,
+        .pid = getpid(),
+    };
+    bm_mutex_init(&client->mutex);
+    bm_cond_init(&client->changed);
+    bm_list_init(&client->connections);
+    bm_list_init(&client->streams);
+    bm_list_init(&client->members);
+    return client;
 }
 
 enum batchmill_code batchmill_connect(const char *url, const struct batchmill_options *options,
@@ -160,39 +269,20 @@ enum batchmill_code batchmill_connect(const char *url, const struct batchmill_op
                                       struct batchmill_error *error)
 {
     static const struct batchmill_options defaults = {0};
-    if (options == NULL)
-        options = &defaults;
     if (url == NULL || ret_client == NULL)
         return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
                               url == NULL ? "url" : "ret_client");
-    struct batchmill_client *client = calloc(1, sizeof *client);
-    char *own_url = strdup(url);
-    if (client == NULL || own_url == NULL) {
-        free(client);
-        free(own_url);
+    struct batchmill_client *client = client_new(url, options == NULL ? &defaults : options);
+    if (client == NULL)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a client");
+    struct bm_client_connection *connection = NULL;
+    struct batchmill_status status;
+    enum batchmill_code code = connection_new(client, &connection, error);
+    if (code == BATCHMILL_OK) {
+        client->transport = connection->transport;
+        bm_list_push_back(&client->connections, &connection->node);
+        code = batchmill_status(client, &status, error); // somebody must be there
     }
-    *client = (struct batchmill_client){
-        .url = own_url,
-        .timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms,
-        .log = options->log,
-        .log_context = options->log_context,
-        .pid = getpid(),
-    };
-    bm_mutex_init(&client->mutex);
-    bm_cond_init(&client->changed);
-    bm_list_init(&client->streams);
-    bm_list_init(&client->members);
-    const struct bm_client_transport_config config = {
-        .url = client->url,
-        .max_message_bytes =
-            options->max_message_bytes == 0 ? MESSAGE_BYTES_MAX : options->max_message_bytes,
-        .log = options->log,
-        .log_context = options->log_context,
-    };
-    enum batchmill_code code = bm_client_transport_open(&config, &client->transport, error);
-    if (code == BATCHMILL_OK)
-        code = client_greet(client, error);
     if (code != BATCHMILL_OK) {
         client_free(client);
         return code;
@@ -206,6 +296,7 @@ void batchmill_disconnect(struct batchmill_client *client)
     if (client == NULL || bm_client_forked(client)) // there it is a copy without its threads
         return;
     bm_client_members_free(client);
+    BM_ASSERT(bm_list_empty(&client->streams)); // close streams before
     bm_client_timer_free(client->timer);
     client_free(client);
 }

@@ -12,15 +12,32 @@
 #include "client/c/transport_nng.h"
 #include "client/c/window.h"
 
-struct batchmill_client {
+enum {
+    // A server takes 64 requests at once from one connection, as a defence. Streams beyond what
+    // fits there get a connection of their own, and exchanges wait for their turn.
+    BM_CLIENT_STREAMS_MAX = 8, // of a connection: 5 requests each
+    BM_CLIENT_EXCHANGES_MAX = 16,
+};
+
+struct bm_client_connection {
+    struct bm_node node;
     struct bm_client_transport *transport;
+    unsigned nstreams; // the client's mutex
+};
+
+struct batchmill_client {
+    struct bm_client_transport *transport; // of the first connection: for exchanges
+    struct bm_list connections;            // the mutex
+    unsigned nexchanges;                   // the mutex
+    uint64_t max_message_bytes;
     char *url;
     uint32_t timeout_ms;
     void (*log)(void *context, const char *message); // may be NULL
     void *log_context;
     int pid; // of the process that connected: no other may use it
     struct bm_mutex mutex;
-    struct bm_cond changed;        // a member is free, or nobody sends for some stream any more
+    struct bm_cond changed;        // a member is free, nobody sends for some stream any more, or an
+                                   // exchange is over
     struct bm_list streams;        // open ones, with cursors' members; the mutex
     struct bm_list members;        // of cursors; the mutex
     struct bm_client_timer *timer; // keeps the leases; from the first stream on; the mutex
@@ -39,9 +56,16 @@ void bm_client_log(const struct batchmill_client *client, const char *format, ..
     __attribute__((format(printf, 2, 3)));
 uint64_t bm_client_now_ns(void);
 uint64_t bm_client_nonce(void); // never 0
-// What there is to say when nothing came for too long.
+// What there is to say when nothing came on `transport` for too long.
 enum batchmill_code bm_client_unreachable(const struct batchmill_client *client,
+                                          struct bm_client_transport *transport,
                                           struct batchmill_error *error);
+// A connection for one stream more, made when all there are have enough.
+enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
+                                               struct bm_client_connection **ret_connection,
+                                               struct batchmill_error *error);
+void bm_client_leave_connection(struct batchmill_client *client,
+                                struct bm_client_connection *connection);
 
 // Sends `request` and waits for the reply; it gives up `timeout_ms` after the server should have
 // answered. `wait_ms`: how long the server may take over it.

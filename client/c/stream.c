@@ -37,6 +37,7 @@ struct flight { // one request under way
 struct batchmill_stream {
     struct bm_node node; // in client->streams
     struct batchmill_client *client;
+    struct bm_client_connection *connection;
     struct bm_client_opened *opened; // of the first opening: what the user is told
     char id[BM_CLIENT_ID_MAX + 1];   // of the last; changes only when nothing is under way
     enum batchmill_on_error on_error;
@@ -98,7 +99,7 @@ static void flight_send(struct flight *flight)
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
     if (flight->call == NULL)
-        flight->call = bm_client_call_new(stream->client->transport, flight_done, flight);
+        flight->call = bm_client_call_new(stream->connection->transport, flight_done, flight);
     if (code == BATCHMILL_OK && flight->call != NULL &&
         bm_client_call_start(flight->call, flight->request.data, flight->request.size))
         return;
@@ -338,26 +339,26 @@ static enum batchmill_code client_open(struct batchmill_client *client,
     return BATCHMILL_OK;
 }
 
-enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
-                                          const char *cursor, const struct batchmill_order *order,
-                                          struct batchmill_stream **ret_stream,
-                                          struct batchmill_error *error)
+// Takes `opened` on success.
+static enum batchmill_code stream_new(struct batchmill_client *client,
+                                      struct bm_client_opened *opened,
+                                      const struct batchmill_order *order, bool is_member,
+                                      struct batchmill_stream **ret_stream,
+                                      struct batchmill_error *error)
 {
-    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce()};
-    struct bm_client_opened *opened = NULL;
-    enum batchmill_code code = client_open(client, &open, &opened, error);
-    if (code == BATCHMILL_OK)
-        code = client_start_timer(client, opened->lease_ms, error);
     struct batchmill_stream *stream = calloc(1, sizeof *stream);
-    if (code == BATCHMILL_OK &&
-        (stream == NULL ||
-         !bm_client_window_init(&stream->window, opened->first_seq,
-                                cursor == NULL ? opened->batches : UINT64_MAX,
-                                cursor == NULL ? opened->prefetch : 0, batch_drop)))
-        code = bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a stream");
-    if (code != BATCHMILL_OK) { // what the server opened goes with its lease
+    if (stream == NULL || !bm_client_window_init(&stream->window, opened->first_seq,
+                                                 is_member ? UINT64_MAX : opened->batches,
+                                                 is_member ? 0 : opened->prefetch, batch_drop)) {
         free(stream);
-        free(opened);
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a stream");
+    }
+    enum batchmill_code code = client_start_timer(client, opened->lease_ms, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_enter_connection(client, &stream->connection, error);
+    if (code != BATCHMILL_OK) {
+        bm_client_window_fini(&stream->window);
+        free(stream);
         return code;
     }
     stream->client = client;
@@ -365,12 +366,31 @@ enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const
     strcpy(stream->id, opened->stream);
     stream->on_error = order->on_error;
     stream->traced = order->traced;
-    stream->is_member = cursor != NULL;
+    stream->is_member = is_member;
     stream->wait_ms =
         opened->lease_ms / 2 < BM_CLIENT_WAIT_MS ? opened->lease_ms / 2 + 1 : BM_CLIENT_WAIT_MS;
     for (unsigned i = 0; i < NFLIGHTS; i++)
         stream->flights[i].stream = stream;
     bm_cond_init(&stream->changed);
+    *ret_stream = stream;
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
+                                          const char *cursor, const struct batchmill_order *order,
+                                          struct batchmill_stream **ret_stream,
+                                          struct batchmill_error *error)
+{
+    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce()};
+    struct bm_client_opened *opened = NULL;
+    struct batchmill_stream *stream = NULL;
+    enum batchmill_code code = client_open(client, &open, &opened, error);
+    if (code == BATCHMILL_OK)
+        code = stream_new(client, opened, order, cursor != NULL, &stream, error);
+    if (code != BATCHMILL_OK) { // what the server opened goes with its lease
+        free(opened);
+        return code;
+    }
     bm_mutex_lock(&client->mutex);
     bm_list_push_back(&client->streams, &stream->node);
     bm_mutex_unlock(&client->mutex);
@@ -493,18 +513,21 @@ static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t
     return BATCHMILL_OK;
 }
 
-// When to stop hoping for a reply: a connected server answers within wait_ms, if only with "not
-// yet", and a lost one gets the timeout to come back.
+// When to stop hoping for a reply. A connected server answers within wait_ms, if only with "not
+// yet"; a lost one gets the timeout to come back, and then to answer; but one whose every reply
+// breaks the connection must not be waited for without end.
 static uint64_t stream_patience(const struct batchmill_stream *stream, uint64_t entered_ns)
 {
     uint64_t since_ns;
-    bool connected = bm_client_transport_connected(stream->client->transport, &since_ns);
-    if (since_ns < entered_ns)
-        since_ns = entered_ns;
-    if (since_ns < stream->heard_ns)
-        since_ns = stream->heard_ns;
-    uint64_t patience_ms = (uint64_t)stream->client->timeout_ms + (connected ? stream->wait_ms : 0);
-    return since_ns + patience_ms * NS_PER_MS;
+    bool connected = bm_client_transport_connected(stream->connection->transport, &since_ns);
+    uint64_t timeout_ns = stream->client->timeout_ms * NS_PER_MS;
+    uint64_t wait_ns = stream->wait_ms * NS_PER_MS;
+    uint64_t heard_ns = stream->heard_ns > entered_ns ? stream->heard_ns : entered_ns;
+    uint64_t end_ns = heard_ns + 2 * (timeout_ns + wait_ns);
+    if (since_ns < heard_ns)
+        since_ns = heard_ns;
+    uint64_t patience_ns = since_ns + timeout_ns + (connected ? wait_ns : 0);
+    return patience_ns < end_ns ? patience_ns : end_ns;
 }
 
 // OK: something may have changed.
@@ -522,7 +545,7 @@ static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t
                               "batch %" PRIu64 " did not come in the given time; ask again",
                               stream->window.want);
     if (now_ns >= stream_patience(stream, entered_ns))
-        return bm_client_unreachable(stream->client, error);
+        return bm_client_unreachable(stream->client, stream->connection->transport, error);
     return BATCHMILL_OK;
 }
 
@@ -698,6 +721,7 @@ void batchmill_stream_close(struct batchmill_stream *stream)
     bm_mutex_unlock(&stream->client->mutex);
     for (unsigned i = 0; i < NFLIGHTS; i++)
         bm_buffer_fini(&stream->flights[i].request);
+    bm_client_leave_connection(client, stream->connection);
     bm_client_window_fini(&stream->window);
     bm_cond_fini(&stream->changed);
     free(stream->opened);

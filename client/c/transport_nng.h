@@ -23,7 +23,7 @@ enum {
     // would travel over and over.
     BM_CLIENT_RESEND_MS = BM_CLIENT_WAIT_MS + 1000,
     BM_CLIENT_RECONNECT_MS = 50, // doubles up to
-    BM_CLIENT_RECONNECT_MAX_MS = 1000,
+    BM_CLIENT_RECONNECT_MAX_MS = 500,
 };
 
 // ---- Replies ----

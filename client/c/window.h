@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 enum {
-    BM_CLIENT_ASKS_MAX = 8,              // under way for one stream, beside one that only acks
+    BM_CLIENT_ASKS_MAX = 4,              // under way for one stream, beside one that only acks
     BM_CLIENT_REPLY_BYTES = 1024 * 1024, // what a server puts in a reply, about
     BM_CLIENT_PREFETCH_MAX = 4095,
 };
