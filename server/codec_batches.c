@@ -234,8 +234,7 @@ static void layout_fini(struct layout *layout)
     free(layout->span_pointers);
 }
 
-static enum bm_status layout_init(struct layout *layout, const struct bm_batches *batches,
-                                  struct bm_error *err)
+static bool layout_init(struct layout *layout, const struct bm_batches *batches) // false: no memory
 {
     size_t ntensors = 0, nspans = 0;
     for (unsigned i = 0; i < batches->noutcomes; i++) {
@@ -253,10 +252,10 @@ static enum bm_status layout_init(struct layout *layout, const struct bm_batches
     if (layout->outcomes == NULL || layout->tensors == NULL || layout->spans == NULL ||
         layout->span_pointers == NULL) {
         layout_fini(layout);
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+        return false;
     }
     layout_measure(layout);
-    return BM_OK;
+    return true;
 }
 
 // ---- Writing ----
@@ -328,9 +327,9 @@ enum bm_status bm_batches_encode(const struct bm_batches *batches,
                                  struct bm_error *err)
 {
     struct layout layout;
-    enum bm_status status = layout_init(&layout, batches, err);
-    if (status != BM_OK)
-        return status;
+    enum bm_status status = BM_OK;
+    if (!layout_init(&layout, batches))
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
     unsigned char *bytes = NULL, *end = NULL;
     if (layout.size > BM_REPLY_BYTES_MAX)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",

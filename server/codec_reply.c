@@ -53,7 +53,8 @@ static Batchmill__V1__Component **components_new(struct scratch *scratch,
                                                  const struct bm_schema *schema, size_t *ret_n)
 {
     size_t n = schema->ncomponents;
-    Batchmill__V1__Component **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Component **pointers =
+        scratch_take(scratch, n, sizeof(Batchmill__V1__Component *));
     Batchmill__V1__Component *to = scratch_take(scratch, n, sizeof *to);
     if (scratch->failed)
         return NULL;
@@ -75,7 +76,7 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
                                            const struct bm_pipeline *pipeline, size_t *ret_n)
 {
     unsigned n = bm_pipeline_nactions(pipeline);
-    Batchmill__V1__Action **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Action **pointers = scratch_take(scratch, n, sizeof(Batchmill__V1__Action *));
     Batchmill__V1__Action *to = scratch_take(scratch, n, sizeof *to);
     if (scratch->failed)
         return NULL;
@@ -113,7 +114,8 @@ static Batchmill__V1__ListPipelinesReply *list_new(struct scratch *scratch,
 {
     unsigned n = reply->list.n;
     Batchmill__V1__ListPipelinesReply *to = scratch_take(scratch, 1, sizeof *to);
-    Batchmill__V1__PipelineSummary **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__PipelineSummary **pointers =
+        scratch_take(scratch, n, sizeof(Batchmill__V1__PipelineSummary *));
     Batchmill__V1__PipelineSummary *summaries = scratch_take(scratch, n, sizeof *summaries);
     if (scratch->failed)
         return NULL;
@@ -193,7 +195,8 @@ static Batchmill__V1__GetRunReply *get_run_new(struct scratch *scratch,
     unsigned n = run->nnumbers;
     Batchmill__V1__GetRunReply *to = scratch_take(scratch, 1, sizeof *to);
     struct bm_batch_error *error = scratch_take(scratch, 1, sizeof *error);
-    Batchmill__V1__Variable **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__Variable **pointers =
+        scratch_take(scratch, n, sizeof(Batchmill__V1__Variable *));
     Batchmill__V1__Variable *variables = scratch_take(scratch, n, sizeof *variables);
     if (scratch->failed)
         return NULL;

@@ -12,6 +12,7 @@ enum {
     FLAGS_AT = 8 + 8 * NUMBERS,
     NAME_AT = FLAGS_AT + 1,
     RECORD_MAX = NAME_AT + BM_NAME_MAX,
+    BASE64_MAX = (RECORD_MAX + 2) / 3 * 4,
     SEQ_DIGITS_MAX = 20,
 };
 enum { FLAG_SHUFFLE = 1, FLAG_DROP_LAST = 2, FLAG_CROSS = 4, FLAGS_ALL = 7 };
@@ -40,7 +41,7 @@ static size_t record_put(const struct bm_position *position, unsigned char recor
         position->fingerprint, order->batch_size,  order->seed,        order->n_epochs,
         order->n_iters,        order->shard_index, order->shard_count,
     };
-    for (int i = 0; i < NUMBERS; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         u64_put(record + 8 + 8 * i, numbers[i]);
     record[FLAGS_AT] = (unsigned char)((order->shuffle ? FLAG_SHUFFLE : 0) |
                                        (order->drop_last ? FLAG_DROP_LAST : 0) |
@@ -55,7 +56,7 @@ static size_t record_put(const struct bm_position *position, unsigned char recor
 static void record_get(const unsigned char *record, size_t size, struct bm_position *position)
 {
     uint64_t numbers[NUMBERS];
-    for (int i = 0; i < NUMBERS; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         numbers[i] = u64_get(record + 8 + 8 * i);
     unsigned flags = record[FLAGS_AT];
     *position = (struct bm_position){
@@ -162,7 +163,7 @@ enum bm_status bm_position_parse(const char *text, struct bm_position *ret_posit
     if (dot == NULL)
         return refuse(err, "one without a batch number at its end");
     size_t length = (size_t)(dot - stem);
-    if (length > (RECORD_MAX + 2) / 3 * 4)
+    if (length > BASE64_MAX)
         return refuse(err, "one that is too long");
     unsigned char record[RECORD_MAX + 3];
     size_t size = 0;

@@ -327,7 +327,7 @@ static const void *bytes_aligned(struct batch_fill *fill, const struct wire *vie
 static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wire *wire,
                                        struct batchmill_error *error)
 {
-    struct tensor_view view;
+    struct tensor_view view = {0};
     tensor_walk(*wire, &view); // worked when it was measured
     enum batchmill_code code = tensor_check(&view, fill->batch->nitems, error);
     if (code != BATCHMILL_OK)

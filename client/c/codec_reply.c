@@ -20,22 +20,24 @@ enum { // fields of Response
     REPLY_GET_STATUS = 12,
 };
 
-static enum batchmill_code reply_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
-                                        size_t size, uint32_t number, void *ret_message,
-                                        struct batchmill_error *error)
+// NULL: *ret_code and `error` say why.
+static void *reply_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size,
+                          uint32_t number, enum batchmill_code *ret_code,
+                          struct batchmill_error *error)
 {
     struct wire body;
-    enum batchmill_code code = wire_reply(bytes, size, number, &body, error);
-    if (code != BATCHMILL_OK)
-        return code;
-    if (wire_size(&body) > BM_CLIENT_SMALL_REPLY_MAX)
-        return wire_unreadable(error, "expected at most %d bytes, got %zu",
-                               BM_CLIENT_SMALL_REPLY_MAX, wire_size(&body));
-    ProtobufCMessage *message = protobuf_c_message_unpack(type, NULL, wire_size(&body), body.at);
+    *ret_code = wire_reply(bytes, size, number, &body, error);
+    if (*ret_code != BATCHMILL_OK)
+        return NULL;
+    if (wire_size(&body) > BM_CLIENT_SMALL_REPLY_MAX) {
+        *ret_code = wire_unreadable(error, "expected at most %d bytes, got %zu",
+                                    BM_CLIENT_SMALL_REPLY_MAX, wire_size(&body));
+        return NULL;
+    }
+    void *message = protobuf_c_message_unpack(type, NULL, wire_size(&body), body.at);
     if (message == NULL)
-        return wire_unreadable(error, "it is no message %s", type->name);
-    *(ProtobufCMessage **)ret_message = message;
-    return BATCHMILL_OK;
+        *ret_code = wire_unreadable(error, "it is no message %s", type->name);
+    return message;
 }
 
 // ---- One allocation ----
@@ -154,10 +156,11 @@ enum batchmill_code bm_client_decode_list(const void *bytes, size_t size,
                                           struct batchmill_list **ret_list,
                                           struct batchmill_error *error)
 {
-    Batchmill__V1__ListPipelinesReply *reply = NULL;
-    enum batchmill_code code = reply_unpack(&batchmill__v1__list_pipelines_reply__descriptor, bytes,
-                                            size, REPLY_LIST_PIPELINES, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__ListPipelinesReply *reply =
+        reply_unpack(&batchmill__v1__list_pipelines_reply__descriptor, bytes, size,
+                     REPLY_LIST_PIPELINES, &code, error);
+    if (reply == NULL)
         return code;
     size_t total =
         sizeof(struct batchmill_list) + reply->n_pipelines * sizeof(struct batchmill_summary);
@@ -247,10 +250,11 @@ enum batchmill_code bm_client_decode_describe(const void *bytes, size_t size,
                                               struct batchmill_description **ret_description,
                                               struct batchmill_error *error)
 {
-    Batchmill__V1__DescribePipelineReply *reply = NULL;
-    enum batchmill_code code = reply_unpack(&batchmill__v1__describe_pipeline_reply__descriptor,
-                                            bytes, size, REPLY_DESCRIBE_PIPELINE, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__DescribePipelineReply *reply =
+        reply_unpack(&batchmill__v1__describe_pipeline_reply__descriptor, bytes, size,
+                     REPLY_DESCRIBE_PIPELINE, &code, error);
+    if (reply == NULL)
         return code;
     code = description_new(reply, ret_description, error);
     batchmill__v1__describe_pipeline_reply__free_unpacked(reply, NULL);
@@ -301,10 +305,11 @@ enum batchmill_code bm_client_decode_open(const void *bytes, size_t size,
                                           struct bm_client_opened **ret_opened,
                                           struct batchmill_error *error)
 {
-    Batchmill__V1__OpenStreamReply *reply = NULL;
-    enum batchmill_code code = reply_unpack(&batchmill__v1__open_stream_reply__descriptor, bytes,
-                                            size, REPLY_OPEN_STREAM, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__OpenStreamReply *reply =
+        reply_unpack(&batchmill__v1__open_stream_reply__descriptor, bytes, size, REPLY_OPEN_STREAM,
+                     &code, error);
+    if (reply == NULL)
         return code;
     code = opened_new(reply, ret_opened, error);
     batchmill__v1__open_stream_reply__free_unpacked(reply, NULL);
@@ -324,10 +329,10 @@ enum batchmill_code bm_client_decode_run(const void *bytes, size_t size,
                                          struct bm_client_run *ret_run,
                                          struct batchmill_error *error)
 {
-    Batchmill__V1__RunReply *reply = NULL;
-    enum batchmill_code code =
-        reply_unpack(&batchmill__v1__run_reply__descriptor, bytes, size, REPLY_RUN, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__RunReply *reply =
+        reply_unpack(&batchmill__v1__run_reply__descriptor, bytes, size, REPLY_RUN, &code, error);
+    if (reply == NULL)
         return code;
     struct bm_client_run run = {
         .batches = reply->endless ? BATCHMILL_UNSET : reply->batches,
@@ -397,10 +402,10 @@ enum batchmill_code bm_client_decode_get_run(const void *bytes, size_t size,
                                              struct bm_client_run_report *ret_report,
                                              struct batchmill_error *error)
 {
-    Batchmill__V1__GetRunReply *reply = NULL;
-    enum batchmill_code code = reply_unpack(&batchmill__v1__get_run_reply__descriptor, bytes, size,
-                                            REPLY_GET_RUN, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__GetRunReply *reply = reply_unpack(&batchmill__v1__get_run_reply__descriptor,
+                                                     bytes, size, REPLY_GET_RUN, &code, error);
+    if (reply == NULL)
         return code;
     struct bm_client_run_report report = {
         .state = (enum bm_client_run_state)reply->state,
@@ -426,10 +431,10 @@ enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,
                                             struct batchmill_error *error)
 {
-    Batchmill__V1__GetStatusReply *reply = NULL;
-    enum batchmill_code code = reply_unpack(&batchmill__v1__get_status_reply__descriptor, bytes,
-                                            size, REPLY_GET_STATUS, &reply, error);
-    if (code != BATCHMILL_OK)
+    enum batchmill_code code;
+    Batchmill__V1__GetStatusReply *reply = reply_unpack(
+        &batchmill__v1__get_status_reply__descriptor, bytes, size, REPLY_GET_STATUS, &code, error);
+    if (reply == NULL)
         return code;
     *ret_status = (struct batchmill_status){
         .uptime_seconds = reply->uptime_seconds,

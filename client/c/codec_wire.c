@@ -80,7 +80,7 @@ void wire_text(const struct wire *text, char *to, size_t size)
     size_t length = wire_size(text) < size ? wire_size(text) : size - 1;
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = text->at[i];
-        to[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+        to[i] = (char)(byte < 0x20 || byte == 0x7f ? '?' : byte);
     }
     to[length] = '\0';
 }

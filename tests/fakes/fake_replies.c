@@ -68,6 +68,20 @@ struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int 
     return outcome;
 }
 
+void *fake_array(size_t n, size_t size)
+{
+    void *array = calloc(n + 1, size);
+    assert_non_null(array);
+    return array;
+}
+
+char *fake_text(const char *text)
+{
+    char *copy = strdup(text);
+    assert_non_null(copy);
+    return copy;
+}
+
 void *fake_bytes_alloc(void *bytes, size_t size)
 {
     struct fake_bytes *to = bytes;

@@ -19,6 +19,10 @@ struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_sc
 struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,
                                 int64_t item, enum bm_status status, const char *text);
 
+// What a reply owns and bm_reply_fini() frees.
+void *fake_array(size_t n, size_t size); // zeroed
+char *fake_text(const char *text);
+
 // A message where nng puts it: 4 bytes behind an aligned address. Nothing lies after it, so that
 // ASan sees a step over its end. free(memory).
 struct fake_bytes {

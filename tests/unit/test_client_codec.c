@@ -196,7 +196,7 @@ static void opened_streams_arrive(void **state)
                    .epoch_batches = 2,
                    .lease_ms = 60000,
                    .prefetch = 4,
-                   .position_stem = strdup("bm1.abc")},
+                   .position_stem = fake_text("bm1.abc")},
     };
     struct fake_bytes message = fake_bytes_reply(&reply);
     struct bm_client_opened *opened;
@@ -227,7 +227,7 @@ static void lists_and_descriptions_arrive(void **state)
 {
     struct fixture *fixture = *state;
     struct bm_reply reply = {.kind = BM_CALL_LIST_PIPELINES,
-                             .list = {2, calloc(2, sizeof(struct bm_pipeline *))}};
+                             .list = {2, fake_array(2, sizeof(struct bm_pipeline *))}};
     reply.list.pipelines[0] = bm_pipeline_ref(fixture->pipeline);
     reply.list.pipelines[1] = bm_pipeline_ref(fixture->pipeline);
     struct fake_bytes message = fake_bytes_reply(&reply);
@@ -292,7 +292,7 @@ static void runs_arrive(void **state)
                 .pipeline = bm_pipeline_ref(fixture->pipeline),
                 .error = fake_failure(fixture->pipeline, 6, 0, 7, BM_ABORTED, "no"),
                 .nnumbers = 2,
-                .numbers = calloc(2, sizeof(struct bm_number))},
+                .numbers = fake_array(2, sizeof(struct bm_number))},
     };
     reply.run.numbers[0] = (struct bm_number){.name = "x.count", .integer = -3};
     reply.run.numbers[1] =

@@ -47,7 +47,7 @@ static void reply_next(struct fixture *fixture, uint64_t first, unsigned noutcom
                 .pipeline = bm_pipeline_ref(fixture->pipeline),
                 .first = first,
                 .noutcomes = noutcomes,
-                .outcomes = calloc(noutcomes + 1, sizeof(struct bm_outcome *)),
+                .outcomes = fake_array(noutcomes, sizeof(struct bm_outcome *)),
             },
     };
     for (unsigned i = 0; i < noutcomes; i++)
@@ -296,7 +296,7 @@ static void list_and_describe_say_what_a_pipeline_is(void **state)
 {
     struct fixture *fixture = *state;
     fixture->reply = (struct bm_reply){.kind = BM_CALL_LIST_PIPELINES, .list.n = 1};
-    fixture->reply.list.pipelines = calloc(1, sizeof(struct bm_pipeline *));
+    fixture->reply.list.pipelines = fake_array(1, sizeof(struct bm_pipeline *));
     fixture->reply.list.pipelines[0] = bm_pipeline_ref(fixture->pipeline);
     struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
@@ -349,7 +349,7 @@ static void opened_streams_and_runs_say_what_was_opened(void **state)
     };
     fixture->reply = (struct bm_reply){.kind = BM_CALL_OPEN_STREAM, .opened = opened};
     fixture->reply.opened.pipeline = bm_pipeline_ref(fixture->pipeline);
-    fixture->reply.opened.position_stem = strdup("bm1.abc");
+    fixture->reply.opened.position_stem = fake_text("bm1.abc");
     struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__OpenStreamReply *stream = response->open_stream;
@@ -398,7 +398,7 @@ static void a_run_s_report_has_counts_variables_and_the_first_failure(void **sta
                 .pipeline = bm_pipeline_ref(fixture->pipeline),
                 .error = fake_failure(fixture->pipeline, 6, 0, 7, BM_ABORTED, "no"),
                 .nnumbers = 2,
-                .numbers = calloc(2, sizeof(struct bm_number)),
+                .numbers = fake_array(2, sizeof(struct bm_number)),
             },
     };
     struct bm_number *numbers = fixture->reply.run.numbers;

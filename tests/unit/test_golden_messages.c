@@ -146,7 +146,7 @@ static struct bm_reply next_make(unsigned noutcomes)
                     .pipeline = bm_pipeline_ref(golden.pipeline),
                     .first = 4,
                     .noutcomes = noutcomes,
-                    .outcomes = calloc(noutcomes + 1, sizeof(struct bm_outcome *))},
+                    .outcomes = fake_array(noutcomes, sizeof(struct bm_outcome *))},
     };
 }
 
@@ -209,7 +209,7 @@ static void get_run_reply(void)
                 .seconds = 0.25,
                 .pipeline = bm_pipeline_ref(golden.pipeline),
                 .nnumbers = 2,
-                .numbers = calloc(2, sizeof(struct bm_number))},
+                .numbers = fake_array(2, sizeof(struct bm_number))},
     };
     reply.run.numbers[0] = (struct bm_number){.name = "pixels.count", .integer = 115008};
     reply.run.numbers[1] =
