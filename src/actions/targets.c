@@ -65,22 +65,26 @@ enum bm_status bm_targets_find(const struct bm_infer *infer, const struct bm_tex
 {
     char text[BM_ERROR_WHERE_MAX];
     const char *where = bm_params_where(infer->where, "components", text);
-    if (names->n == 0)
-        return bm_fail(err, BM_INVALID_ARGUMENT, where, "expected at least one name, got none");
+    if (names->n == 0) {
+        bm_fail(err, BM_INVALID_ARGUMENT, where, "expected at least one name, got none");
+        return BM_INVALID_ARGUMENT;
+    }
     struct bm_targets *targets = malloc(sizeof *targets + names->n * sizeof targets->components[0]);
-    if (targets == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+    if (targets == NULL) {
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+        return BM_RESOURCE_EXHAUSTED;
+    }
     enum bm_status status = BM_OK;
     bool seen[BM_COMPONENTS_MAX] = {false};
     for (targets->n = 0; targets->n < names->n && status == BM_OK; targets->n++) {
         const char *name = names->values[targets->n];
-        unsigned *component = &targets->components[targets->n];
-        status = bm_target_find(infer, "components", name, want, component, err);
-        if (status == BM_OK && seen[*component])
+        unsigned component = 0;
+        status = bm_target_find(infer, "components", name, want, &component, err);
+        if (status == BM_OK && seen[component])
             status = bm_fail(err, BM_INVALID_ARGUMENT, where,
                              "expected each name once, got %s twice", name);
-        if (status == BM_OK)
-            seen[*component] = true;
+        targets->components[targets->n] = component;
+        seen[component] = true;
     }
     if (status != BM_OK) {
         free(targets);
@@ -105,7 +109,7 @@ enum bm_status bm_targets_write(struct bm_infer *infer, const struct bm_targets 
 enum bm_status bm_targets_plan(struct bm_infer *infer, const struct bm_texts *names,
                                enum bm_want want, void **ret_plan, struct bm_error *err)
 {
-    struct bm_targets *targets;
+    struct bm_targets *targets = NULL;
     enum bm_status status = bm_targets_find(infer, names, want, &targets, err);
     if (status != BM_OK)
         return status;

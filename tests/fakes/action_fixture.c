@@ -14,6 +14,7 @@
 
 static struct {
     uint64_t nitems;
+    bool lends;
     unsigned n;
     struct given components[GIVEN_MAX];
 } given_data;
@@ -63,6 +64,18 @@ static void given_read_ragged(struct bm_batch *batch, unsigned c)
     bm_block_unref(block);
 }
 
+static void given_release(void *block)
+{
+    bm_block_unref(block);
+}
+
+static void given_lend(struct bm_tensor *tensor)
+{
+    struct bm_block *own = tensor->block;
+    tensor->block = bm_block_lend(bm_block_data(own), bm_block_size(own), given_release, own);
+    assert_non_null(tensor->block);
+}
+
 static enum bm_status given_read(const struct bm_source *source, struct bm_batch *batch,
                                  int64_t *ret_row, struct bm_error *err)
 {
@@ -82,6 +95,8 @@ static enum bm_status given_read(const struct bm_source *source, struct bm_batch
             if (nelements > 0)
                 memcpy(to, (const unsigned char *)given->values + from * bytes, count * bytes);
         }
+        if (given_data.lends)
+            given_lend(&batch->tensors[c]);
     }
     return BM_OK;
 }
@@ -100,6 +115,11 @@ void action_fixture_give(uint64_t nitems, const struct given *components, unsign
     given_data.nitems = nitems;
     given_data.n = n;
     memcpy(given_data.components, components, n * sizeof components[0]);
+}
+
+void action_fixture_lend(bool lends)
+{
+    given_data.lends = lends;
 }
 
 // ---- The fixture ----
@@ -122,6 +142,7 @@ void action_fixture_init(struct action_fixture *fixture)
     assert_int_equal(bm_sources_register(fixture->registry, &error), BM_OK);
     assert_int_equal(bm_actions_register(fixture->registry, &error), BM_OK);
     given_data.nitems = given_data.n = 0;
+    given_data.lends = false;
 }
 
 void action_fixture_fini(struct action_fixture *fixture)

@@ -37,6 +37,8 @@ void action_fixture_init(struct action_fixture *fixture); // with all built-in a
 void action_fixture_fini(struct action_fixture *fixture);
 // The data of pipelines built from here on; borrowed.
 void action_fixture_give(uint64_t nitems, const struct given *components, unsigned n);
+// Whether the source lends its memory, so that no action may write in place. Reset by init.
+void action_fixture_lend(bool lends);
 // `actions` is YAML. An error is left in fixture->error.
 enum bm_status action_fixture_build(struct action_fixture *fixture, const char *actions);
 // The same over a source of the product, such as "csv: {...}", in the folder of the sources.

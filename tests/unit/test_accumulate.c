@@ -163,7 +163,7 @@ static void integers_bools_and_ragged_rows_count_element_by_element(void **state
         run_all(size, numbers);
         assert_numbers(numbers, "z", &numbers_z);
         assert_numbers(&numbers[NUMBERS], "b", &numbers_b);
-        assert_numbers(&numbers[2 * NUMBERS], "tail", &numbers_z);
+        assert_numbers(&numbers[(size_t)2 * NUMBERS], "tail", &numbers_z);
     }
 }
 
@@ -176,6 +176,19 @@ static void sums_that_cancel_keep_their_digits(void **state)
     struct bm_number numbers[NUMBERS];
     run_all(1, numbers);
     assert_true(numbers[1].real == 4);
+
+    enum { WIDTH = 1000 }; // an item is longer than what is summed up at once
+    static double wide[4][WIDTH];
+    wide[0][0] = 1e17;
+    wide[1][0] = 1;
+    wide[2][0] = -1e17;
+    wide[3][0] = 1;
+    action_fixture_give(4, &(struct given){"x", BM_FLOAT64, 1, {WIDTH}, wide, NULL}, 1);
+    build("[accumulate: {component: x}]");
+    for (uint64_t size = 1; size <= 4; size++) {
+        run_all(size, numbers);
+        assert_true(numbers[1].real == 2);
+    }
 }
 
 static void nan_and_infinity_show_as_numpy_shows_them(void **state)

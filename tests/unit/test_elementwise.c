@@ -38,11 +38,18 @@ static void give_floats(const float *values, uint64_t nitems)
                         1);
 }
 
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static void assert_floats(const char *name, const float *expected, uint64_t n)
 {
     const float *values = action_fixture_values(&fixture, name);
     for (uint64_t i = 0; i < n; i++) {
-        if (memcmp(&values[i], &expected[i], sizeof(float)) != 0)
+        if (bits_of(values[i]) != bits_of(expected[i]))
             fail_msg("%s[%d] is %.9g, expected %.9g", name, (int)i, (double)values[i],
                      (double)expected[i]);
     }
@@ -199,29 +206,30 @@ static void normalize_takes_one_number_for_all(void **state)
 }
 
 // x[i] of items of shape [4, 5, 3], in the order of memory.
-enum { ITEMS = 40, ELEMENTS = 4 * 5 * 3 };
+enum { ITEMS = 40, NELEMENTS = ITEMS * 4 * 5 * 3 };
 
 static void check_axis(enum bm_dtype dtype, const char *actions, const double *mean,
                        const double *std, uint64_t inner, uint64_t places)
 {
-    static double doubles[ITEMS * ELEMENTS];
-    static float floats[ITEMS * ELEMENTS];
-    bool wide = dtype == BM_FLOAT64;
-    for (unsigned i = 0; i < ITEMS * ELEMENTS; i++)
-        doubles[i] = (double)(floats[i] = (float)i / 7);
-    const struct given x = {"x", dtype, 3, {4, 5, 3}, wide ? (void *)doubles : (void *)floats,
-                            NULL};
+    static double doubles[NELEMENTS];
+    static unsigned char numbers[NELEMENTS * sizeof(double)];
+    for (unsigned i = 0; i < NELEMENTS; i++) {
+        bm_dtype_put(dtype, numbers, i, (double)i / 7);
+        doubles[i] = bm_dtype_get(dtype, numbers, i);
+    }
+    const struct given x = {"x", dtype, 3, {4, 5, 3}, numbers, NULL};
     action_fixture_give(ITEMS, &x, 1);
     build(actions);
     assert_int_equal(action_fixture_run(&fixture, ITEMS, 0), BM_RESULT_OK);
-    const void *values = action_fixture_values(&fixture, "x");
-    for (uint64_t i = 0; i < ITEMS * ELEMENTS; i++) {
+    for (uint64_t i = 0; i < NELEMENTS; i++) {
         uint64_t place = i / inner % places;
-        if (wide)
-            assert_true(((const double *)values)[i] == (doubles[i] - mean[place]) / std[place]);
-        else
-            assert_true(((const float *)values)[i] ==
-                        (floats[i] - (float)mean[place]) / (float)std[place]);
+        double result = (doubles[i] - mean[place]) / std[place];
+        if (dtype != BM_FLOAT64)
+            result = (double)(((float)doubles[i] - (float)mean[place]) / (float)std[place]);
+        unsigned char expected[sizeof(double)];
+        bm_dtype_put(dtype, expected, 0, result);
+        assert_true(bm_dtype_get(dtype, action_fixture_values(&fixture, "x"), i) ==
+                    bm_dtype_get(dtype, expected, 0));
     }
 }
 
@@ -230,7 +238,7 @@ static void normalize_takes_a_list_along_any_axis(void **state)
     (void)state;
     static const double mean[] = {0.1, -2, 30, 0.7, 11}, std[] = {2, 0.3, 7, 0.01, 1.1};
     static const double ones[] = {1, 1, 1, 1, 1}, twos[] = {2, 2, 2, 2, 2};
-    static const enum bm_dtype dtypes[] = {BM_FLOAT32, BM_FLOAT64};
+    static const enum bm_dtype dtypes[] = {BM_FLOAT32, BM_FLOAT64, BM_FLOAT16, BM_BFLOAT16};
     for (unsigned i = 0; i < COUNT(dtypes); i++) {
         check_axis(dtypes[i], "[normalize: {components: x, mean: [0.1, -2, 30], std: [2, 0.3, 7]}]",
                    mean, std, 1, 3);
@@ -364,9 +372,9 @@ static void clip_refuses_bounds_that_mean_nothing(void **state)
 static void the_bytes_do_not_depend_on_the_tile_or_the_batch(void **state)
 {
     (void)state;
-    enum { N = 97, WIDTH = 33 };
-    static float values[N * WIDTH], whole[N * WIDTH];
-    for (unsigned i = 0; i < N * WIDTH; i++)
+    enum { N = 97, WIDTH = 33, NFLOATS = N * WIDTH };
+    static float values[NFLOATS], whole[NFLOATS];
+    for (unsigned i = 0; i < NFLOATS; i++)
         values[i] = (float)((i * 7919) % 1000) / 13;
     const struct given x = {"x", BM_FLOAT32, 2, {11, 3}, values, NULL};
     action_fixture_give(N, &x, 1);
@@ -377,6 +385,9 @@ static void the_bytes_do_not_depend_on_the_tile_or_the_batch(void **state)
     assert_int_equal(action_fixture_run(&fixture, N, 0), BM_RESULT_OK);
     memcpy(whole, action_fixture_values(&fixture, "x"), sizeof whole);
     static const uint64_t tiles[] = {1, 2, 7, 96, 1000}, sizes[] = {1, 10, N};
+    action_fixture_lend(true); // and not on whether it is written in place
+    assert_int_equal(action_fixture_run(&fixture, N, 0), BM_RESULT_OK);
+    assert_floats("x", whole, NFLOATS);
     for (unsigned t = 0; t < COUNT(tiles); t++) {
         for (unsigned s = 0; s < COUNT(sizes); s++) {
             fixture.tile_rows = tiles[t];
