@@ -483,6 +483,19 @@ static void an_error_is_never_read_as_none(void **state)
     free(spoilt);
 }
 
+static void a_failure_that_says_it_is_none_is_one(void **state)
+{
+    (void)state;
+    // Response {next_batches {batches {outcome FAILED; error {code: 0, written out}}}}
+    static const unsigned char bytes[] = {0x7a, 8, 0x7a, 6, 0x18, 2, 0x2a, 2, 0x08, 0};
+    struct bm_client_batches batches;
+    struct bm_client_batch *batch;
+    assert_int_equal(bm_client_decode_next(bytes, sizeof bytes, &batches, NULL), BATCHMILL_OK);
+    assert_int_equal(bm_client_next_of(&batches, &batch, NULL), BATCHMILL_OK);
+    assert_int_equal(batch->error->code, BATCHMILL_UNKNOWN);
+    free(batch);
+}
+
 static void fields_of_a_newer_server_are_passed_over(void **state)
 {
     (void)state;
@@ -530,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_reply_that_contradicts_itself_is_refused),
         cmocka_unit_test(batches_of_a_cursor_may_have_any_seq),
         cmocka_unit_test(an_error_is_never_read_as_none),
+        cmocka_unit_test(a_failure_that_says_it_is_none_is_one),
         cmocka_unit_test(fields_of_a_newer_server_are_passed_over),
         cmocka_unit_test(a_batch_that_finds_no_memory_can_be_asked_for_again),
     };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batchmill/v1/batchmill.pb-c.h"
 #include "client/c/codec.h"
 #include "fakes/fake_replies.h"
 #include "fakes/fake_types.h"
@@ -356,6 +357,55 @@ static void status_arrives_and_so_does_a_refusal(void **state)
     free(message.memory);
 }
 
+static enum batchmill_code description_decode(struct fixture *fixture,
+                                              Batchmill__V1__DescribePipelineReply *reply)
+{
+    Batchmill__V1__Response response = BATCHMILL__V1__RESPONSE__INIT;
+    response.reply_case = BATCHMILL__V1__RESPONSE__REPLY_DESCRIBE_PIPELINE;
+    response.describe_pipeline = reply;
+    struct fake_bytes bytes = {0};
+    batchmill__v1__response__pack(
+        &response, fake_bytes_alloc(&bytes, batchmill__v1__response__get_packed_size(&response)));
+    struct batchmill_description *description;
+    enum batchmill_code code =
+        bm_client_decode_describe(bytes.data, bytes.size, &description, &fixture->error);
+    if (code == BATCHMILL_OK)
+        free(description);
+    free(bytes.memory);
+    return code;
+}
+
+static void a_description_that_makes_no_sense_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t shape[17] = {0};
+    Batchmill__V1__PipelineSummary summary = BATCHMILL__V1__PIPELINE_SUMMARY__INIT;
+    Batchmill__V1__Component component = BATCHMILL__V1__COMPONENT__INIT;
+    Batchmill__V1__DescribePipelineReply reply = BATCHMILL__V1__DESCRIBE_PIPELINE_REPLY__INIT;
+    component.name = (char *)"x";
+    component.dtype = BATCHMILL__V1__DTYPE__DTYPE_STRING;
+    component.n_shape = 16;
+    component.shape = shape;
+    reply.summary = &summary;
+    reply.n_components = 1;
+    reply.components = (Batchmill__V1__Component *[]){&component};
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_OK);
+    component.n_shape = 17;
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    component.n_shape = 16;
+    component.dtype = (Batchmill__V1__Dtype)16;
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    component.dtype = BATCHMILL__V1__DTYPE__DTYPE_UNSPECIFIED;
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    component.dtype = BATCHMILL__V1__DTYPE__DTYPE_BOOL;
+    component.name = (char *)"";
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    reply.n_components = 0;
+    reply.summary = NULL;
+    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_non_null(strstr(fixture->error.text, "summary"));
+}
+
 static void small_decode_any(const void *data, size_t size)
 {
     struct bm_client_opened *opened;
@@ -428,6 +478,7 @@ int main(void)
         cmocka_unit_test(lists_and_descriptions_arrive),
         cmocka_unit_test(runs_arrive),
         cmocka_unit_test(status_arrives_and_so_does_a_refusal),
+        cmocka_unit_test(a_description_that_makes_no_sense_is_refused),
         cmocka_unit_test(no_byte_of_a_small_reply_does_harm),
         cmocka_unit_test(a_small_reply_that_finds_no_memory_is_refused),
     };

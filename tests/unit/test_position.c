@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "fakes/heap.h"
 #include "server/position.h"
 #include "support.h"
@@ -181,6 +182,49 @@ static void what_is_no_position_is_refused_with_a_reason(void **state)
     }
 }
 
+// A token around any record, with a check that is right.
+static void token_forge(unsigned char *record, size_t size, char *token)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint64_t check = bm_hash_bytes(record + 8, size - 8);
+    memcpy(record, &check, sizeof check);
+    strcpy(token, "bm1.");
+    char *at = token + 4;
+    assert_int_equal(size % 3, 0);
+    for (size_t bit = 0; bit < size * 8; bit += 6) {
+        unsigned pair = (unsigned)record[bit / 8] << 8;
+        pair |= bit / 8 + 1 < size ? record[bit / 8 + 1] : 0;
+        *at++ = digits[pair >> (10 - bit % 8) & 63];
+    }
+    strcpy(at, ".5");
+}
+
+static void a_right_check_does_not_make_a_record_right(void **state)
+{
+    (void)state;
+    enum { FLAGS_AT = 64, SIZE = 72 }; // the name takes the last 7 bytes
+    static const struct {
+        const char *name;
+        unsigned flags;
+        bool good;
+    } cases[] = {
+        {"digits7", 7, true},
+        {"digits7", 8, false}, // of a newer server
+        {"dig/ts7", 0, false},
+        {"digits\0", 0, false},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        unsigned char record[SIZE] = {0};
+        char token[BM_POSITION_MAX];
+        struct bm_position parsed;
+        record[FLAGS_AT] = (unsigned char)cases[i].flags;
+        memcpy(record + FLAGS_AT + 1, cases[i].name, 7);
+        token_forge(record, SIZE, token);
+        assert_int_equal(bm_position_parse(token, &parsed, NULL),
+                         cases[i].good ? BM_OK : BM_INVALID_ARGUMENT);
+    }
+}
+
 static void a_stem_that_finds_no_memory_is_null(void **state)
 {
     (void)state;
@@ -199,6 +243,7 @@ int main(void)
         cmocka_unit_test(every_changed_character_is_refused_or_another_batch),
         cmocka_unit_test(a_batch_number_has_one_spelling),
         cmocka_unit_test(what_is_no_position_is_refused_with_a_reason),
+        cmocka_unit_test(a_right_check_does_not_make_a_record_right),
         cmocka_unit_test(a_stem_that_finds_no_memory_is_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
