@@ -190,15 +190,10 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
                                                struct bm_client_connection **ret_connection,
                                                struct batchmill_error *error)
 {
-    struct bm_client_connection *connection = NULL;
     bm_mutex_lock(&client->mutex);
-    for (struct bm_node *node = client->connections.head.next; node != &client->connections.head;
-         node = node->next) {
-        connection = BM_CONTAINER(node, struct bm_client_connection, node);
-        if (connection->nstreams < BM_CLIENT_STREAMS_MAX)
-            break;
-        connection = NULL;
-    }
+    struct bm_client_connection *connection = client->connections;
+    while (connection != NULL && connection->nstreams == BM_CLIENT_STREAMS_MAX)
+        connection = connection->next;
     if (connection != NULL)
         connection->nstreams++;
     bm_mutex_unlock(&client->mutex);
@@ -208,7 +203,8 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
             return code;
         connection->nstreams = 1;
         bm_mutex_lock(&client->mutex);
-        bm_list_push_back(&client->connections, &connection->node);
+        connection->next = client->connections;
+        client->connections = connection;
         bm_mutex_unlock(&client->mutex);
     }
     *ret_connection = connection;
@@ -225,10 +221,10 @@ void bm_client_leave_connection(struct batchmill_client *client,
 
 static void client_free(struct batchmill_client *client)
 {
-    struct bm_node *node;
-    while ((node = bm_list_pop_front(&client->connections)) != NULL) {
-        struct bm_client_connection *connection =
-            BM_CONTAINER(node, struct bm_client_connection, node);
+    struct bm_client_connection *next;
+    for (struct bm_client_connection *connection = client->connections; connection != NULL;
+         connection = next) {
+        next = connection->next;
         bm_client_transport_close(connection->transport);
         free(connection);
     }
@@ -258,7 +254,6 @@ static struct batchmill_client *client_new(const char *url, const struct batchmi
     };
     bm_mutex_init(&client->mutex);
     bm_cond_init(&client->changed);
-    bm_list_init(&client->connections);
     bm_list_init(&client->streams);
     bm_list_init(&client->members);
     return client;
@@ -280,7 +275,7 @@ enum batchmill_code batchmill_connect(const char *url, const struct batchmill_op
     enum batchmill_code code = connection_new(client, &connection, error);
     if (code == BATCHMILL_OK) {
         client->transport = connection->transport;
-        bm_list_push_back(&client->connections, &connection->node);
+        client->connections = connection;
         code = batchmill_status(client, &status, error); // somebody must be there
     }
     if (code != BATCHMILL_OK) {

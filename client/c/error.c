@@ -5,17 +5,16 @@
 
 #include "base/error.h"
 
-enum batchmill_code bm_client_fail(struct batchmill_error *error, enum batchmill_code code,
-                                   const char *format, ...)
+void bm_client_explain(struct batchmill_error *error, enum batchmill_code code, const char *format,
+                       ...)
 {
     if (error == NULL)
-        return code;
+        return;
     *error = (struct batchmill_error){.code = code};
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
-    return code;
 }
 
 const char *batchmill_code_name(enum batchmill_code code)

@@ -20,15 +20,15 @@ enum {
 };
 
 struct bm_client_connection {
-    struct bm_node node;
+    struct bm_client_connection *next;
     struct bm_client_transport *transport;
     unsigned nstreams; // the client's mutex
 };
 
 struct batchmill_client {
-    struct bm_client_transport *transport; // of the first connection: for exchanges
-    struct bm_list connections;            // the mutex
-    unsigned nexchanges;                   // the mutex
+    struct bm_client_transport *transport;    // of the first connection: for exchanges
+    struct bm_client_connection *connections; // newest first; the mutex
+    unsigned nexchanges;                      // the mutex
     uint64_t max_message_bytes;
     char *url;
     uint32_t timeout_ms;

@@ -103,7 +103,7 @@ static void flight_send(struct flight *flight)
     if (code == BATCHMILL_OK && flight->call != NULL &&
         bm_client_call_start(flight->call, flight->request.data, flight->request.size))
         return;
-    bm_client_fail(&error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
+    bm_client_explain(&error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     bm_mutex_lock(&stream->client->mutex);
     flight->busy = false;
     bm_client_window_answered(&stream->window, &flight->ask, true);
@@ -329,9 +329,9 @@ static enum batchmill_code client_open(struct batchmill_client *client,
     if (code != BATCHMILL_OK)
         return code;
     if (opened->prefetch > BM_CLIENT_PREFETCH_MAX || opened->first_seq > UINT64_MAX / 2) {
-        bm_client_fail(error, BATCHMILL_DATA_LOSS,
-                       "the server's reply makes no sense: prefetch %u from batch %" PRIu64,
-                       opened->prefetch, opened->first_seq);
+        bm_client_explain(error, BATCHMILL_DATA_LOSS,
+                          "the server's reply makes no sense: prefetch %u from batch %" PRIu64,
+                          opened->prefetch, opened->first_seq);
         free(opened);
         return BATCHMILL_DATA_LOSS;
     }

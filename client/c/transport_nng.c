@@ -158,10 +158,10 @@ enum batchmill_code bm_client_transport_open(const struct bm_client_transport_co
     nng_pipe_notify(transport->socket, NNG_PIPE_EV_REM_POST, transport_pipe, transport);
     if ((result = transport_configure(transport)) != 0 ||
         (result = transport_dial(transport)) != 0) {
-        bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
-                       "expected a URL as tcp://host:port, ipc:///path, ws://host:port/path or "
-                       "inproc://name, got \"%s\" (%s)",
-                       config->url, nng_strerror(result));
+        bm_client_explain(error, BATCHMILL_INVALID_ARGUMENT,
+                          "expected a URL as tcp://host:port, ipc:///path, ws://host:port/path or "
+                          "inproc://name, got \"%s\" (%s)",
+                          config->url, nng_strerror(result));
         bm_client_transport_close(transport);
         return BATCHMILL_INVALID_ARGUMENT;
     }

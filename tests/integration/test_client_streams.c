@@ -210,38 +210,46 @@ static void a_failure_ends_the_stream_in_its_place(void **state)
     batchmill_disconnect(client);
 }
 
+static void expect_outcome(struct batchmill_stream *stream, uint64_t seq, bool fails)
+{
+    struct batchmill_batch *batch = NULL;
+    struct batchmill_error error;
+    enum batchmill_code code = batchmill_next(stream, &batch, &error);
+    if (fails) {
+        client_expect_failure(code, &error, seq, seq == 3 ? 23 : 100);
+        return;
+    }
+    client_expect_ok(code, &error);
+    assert_int_equal(batchmill_batch_seq(batch), seq);
+    batchmill_batch_free(batch);
+}
+
+static void expect_failures(struct batchmill_client *client, uint32_t prefetch, bool reports)
+{
+    struct batchmill_order order =
+        client_in_order(prefetch, reports ? BATCHMILL_REPORT : BATCHMILL_SKIP);
+    struct batchmill_stream *stream = client_opened(client, "fail", &order);
+    for (uint64_t seq = 0; seq < CLIENT_NBATCHES; seq++) {
+        bool fails = seq == 3 || seq == 14;
+        if (!fails || reports)
+            expect_outcome(stream, seq, fails);
+    }
+    struct batchmill_batch *batch = NULL;
+    struct batchmill_stream_info info;
+    assert_int_equal(batchmill_next(stream, &batch, NULL), BATCHMILL_END);
+    batchmill_stream_info(stream, &info);
+    assert_int_equal(info.failed, 2);
+    assert_int_equal(info.skipped, reports ? 0 : 2);
+    batchmill_stream_close(stream);
+}
+
 static void failed_batches_are_left_out_or_reported_when_asked_to(void **state)
 {
     (void)state;
     struct batchmill_client *client = client_connected(the_host.urls[1]);
     for (unsigned p = 0; p < CLIENT_NPREFETCHES; p++) {
-        for (unsigned reports = 0; reports < 2; reports++) {
-            struct batchmill_order order =
-                client_in_order(client_prefetches[p], reports ? BATCHMILL_REPORT : BATCHMILL_SKIP);
-            struct batchmill_stream *stream = client_opened(client, "fail", &order);
-            for (uint64_t seq = 0; seq < CLIENT_NBATCHES; seq++) {
-                bool fails = seq == 3 || seq == 14;
-                struct batchmill_batch *batch = NULL;
-                struct batchmill_error error;
-                if (fails && !reports)
-                    continue;
-                enum batchmill_code code = batchmill_next(stream, &batch, &error);
-                if (fails) {
-                    client_expect_failure(code, &error, seq, seq == 3 ? 23 : 100);
-                    continue;
-                }
-                client_expect_ok(code, &error);
-                assert_int_equal(batchmill_batch_seq(batch), seq);
-                batchmill_batch_free(batch);
-            }
-            struct batchmill_batch *batch = NULL;
-            struct batchmill_stream_info info;
-            assert_int_equal(batchmill_next(stream, &batch, NULL), BATCHMILL_END);
-            batchmill_stream_info(stream, &info);
-            assert_int_equal(info.failed, 2);
-            assert_int_equal(info.skipped, reports ? 0 : 2);
-            batchmill_stream_close(stream);
-        }
+        expect_failures(client, client_prefetches[p], false);
+        expect_failures(client, client_prefetches[p], true);
     }
     batchmill_disconnect(client);
 }

@@ -136,7 +136,7 @@ static void large_batches_are_asked_for_one_by_one(void **state)
     struct bm_client_window window = opened(0, 3);
     bm_client_window_ask(&window);
     struct bm_client_ask ask = expect_ask(&window, 0, 4, 0);
-    put(&window, 0, 3 * BM_CLIENT_REPLY_BYTES);
+    put(&window, 0, UINT64_C(3) * BM_CLIENT_REPLY_BYTES);
     bm_client_window_answered(&window, &ask, false);
     expect_taken(&window, 0);
     bm_client_window_ask(&window);
