@@ -202,10 +202,12 @@ BATCHMILL_API enum batchmill_code batchmill_gen_batch(struct batchmill_client *c
                                                       const struct batchmill_order *order,
                                                       struct batchmill_stream **ret_stream,
                                                       struct batchmill_error *error);
-// Waits for the next batch in order. Asking for it gives the one before it back to the window,
-// whether or not it was freed. BATCHMILL_END after the last, also when asked again. A failed batch
-// gives its code with error->has_batch: with BATCHMILL_REPORT the stream goes on, with
-// BATCHMILL_STOP every later call gives the same error.
+// Waits for the next batch in order, as long as the server answers; BATCHMILL_UNAVAILABLE after the
+// timeout without it, and asking again goes on where it was. A server that was started again
+// meanwhile is no error: the stream goes on there with the same bytes. Asking gives the batch
+// before back to the window, whether or not it was freed. BATCHMILL_END after the last, also
+// when asked again. A failed batch gives its code with error->has_batch: with BATCHMILL_REPORT the
+// stream goes on, with BATCHMILL_STOP every later call gives the same error.
 BATCHMILL_API enum batchmill_code batchmill_next(struct batchmill_stream *stream,
                                                  struct batchmill_batch **ret_batch,
                                                  struct batchmill_error *error);
@@ -214,8 +216,9 @@ BATCHMILL_API enum batchmill_code batchmill_next_within(struct batchmill_stream 
                                                         uint32_t timeout_ms,
                                                         struct batchmill_batch **ret_batch,
                                                         struct batchmill_error *error);
-// The token to open a stream that goes on with the batch after the last one taken. Written to
-// `text` as a string; BATCHMILL_OUT_OF_RANGE if `size` is too small (1,024 is enough).
+// The token to open a stream that goes on with the batch after the last one taken; a failed batch
+// was taken with BATCHMILL_REPORT, and is tried again with BATCHMILL_STOP. Written to `text` as a
+// string; BATCHMILL_OUT_OF_RANGE if `size` is too small (1,024 is enough).
 BATCHMILL_API enum batchmill_code batchmill_position(const struct batchmill_stream *stream,
                                                      char *text, size_t size,
                                                      struct batchmill_error *error);
@@ -246,7 +249,8 @@ BATCHMILL_API void batchmill_stream_info(const struct batchmill_stream *stream,
 // The next batch of cursor `cursor`; whoever asks next gets the next one. The first to ask makes
 // the cursor; asking with other arguments than it has is BATCHMILL_INVALID_ARGUMENT. The client
 // stays a member of the cursor until batchmill_disconnect(), and its batch counts as taken when it
-// asks again or disconnects. Endings and failures are as in batchmill_next().
+// asks again or disconnects. Endings and failures are as in batchmill_next(). BATCHMILL_ABORTED:
+// the server was started again and the cursor is gone; asking once more makes a new one.
 BATCHMILL_API enum batchmill_code batchmill_next_batch(struct batchmill_client *client,
                                                        const char *cursor, const char *pipeline,
                                                        const struct batchmill_order *order,
