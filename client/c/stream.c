@@ -54,6 +54,7 @@ struct batchmill_stream {
     struct batchmill_error trouble; // code OK: none
     uint64_t trouble_ns;            // since when the server says UNAVAILABLE; 0: it does not
     uint64_t heard_ns;              // the last good reply
+    uint64_t asked_ns;              // since when the consumer waits for a batch; 0: it does not
     struct batchmill_error stopped; // the failure that ended it; code OK: none
     struct batchmill_stream *next_due;
     struct flight *due_flight;
@@ -516,13 +517,13 @@ static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t
 // When to stop hoping for a reply. A connected server answers within wait_ms, if only with "not
 // yet"; a lost one gets the timeout to come back, and then to answer; but one whose every reply
 // breaks the connection must not be waited for without end.
-static uint64_t stream_patience(const struct batchmill_stream *stream, uint64_t entered_ns)
+static uint64_t stream_patience(const struct batchmill_stream *stream, uint64_t asked_ns)
 {
     uint64_t since_ns;
     bool connected = bm_client_transport_connected(stream->connection->transport, &since_ns);
     uint64_t timeout_ns = stream->client->timeout_ms * NS_PER_MS;
     uint64_t wait_ns = stream->wait_ms * NS_PER_MS;
-    uint64_t heard_ns = stream->heard_ns > entered_ns ? stream->heard_ns : entered_ns;
+    uint64_t heard_ns = stream->heard_ns > asked_ns ? stream->heard_ns : asked_ns;
     uint64_t end_ns = heard_ns + 2 * (timeout_ns + wait_ns);
     if (since_ns < heard_ns)
         since_ns = heard_ns;
@@ -531,11 +532,11 @@ static uint64_t stream_patience(const struct batchmill_stream *stream, uint64_t 
 }
 
 // OK: something may have changed.
-static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t entered_ns,
+static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t asked_ns,
                                        uint64_t deadline_ns, struct batchmill_error *error)
     BM_REQUIRES(stream->client->mutex)
 {
-    uint64_t patience_ns = stream_patience(stream, entered_ns);
+    uint64_t patience_ns = stream_patience(stream, asked_ns);
     uint64_t until_ns = patience_ns < deadline_ns ? patience_ns : deadline_ns;
     if (bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
         return BATCHMILL_OK;
@@ -544,7 +545,7 @@ static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t
         return bm_client_fail(error, BATCHMILL_DEADLINE_EXCEEDED,
                               "batch %" PRIu64 " did not come in the given time; ask again",
                               stream->window.want);
-    if (now_ns >= stream_patience(stream, entered_ns))
+    if (now_ns >= stream_patience(stream, asked_ns))
         return bm_client_unreachable(stream->client, stream->connection->transport, error);
     return BATCHMILL_OK;
 }
@@ -567,7 +568,7 @@ static enum batchmill_code stream_hand_out(struct batchmill_stream *stream,
     return code;
 }
 
-static enum batchmill_code stream_next(struct batchmill_stream *stream, uint64_t entered_ns,
+static enum batchmill_code stream_next(struct batchmill_stream *stream, uint64_t asked_ns,
                                        uint64_t deadline_ns, struct batchmill_batch **ret_batch,
                                        struct batchmill_error *error)
     BM_REQUIRES(stream->client->mutex)
@@ -593,7 +594,7 @@ static enum batchmill_code stream_next(struct batchmill_stream *stream, uint64_t
         if (stream->trouble.code != BATCHMILL_OK)
             code = stream_mend(stream, deadline_ns, error);
         else if (!stream_pump(stream))
-            code = stream_wait(stream, entered_ns, deadline_ns, error);
+            code = stream_wait(stream, asked_ns, deadline_ns, error);
         if (code != BATCHMILL_OK)
             return code;
     }
@@ -609,10 +610,15 @@ static enum batchmill_code next_until(struct batchmill_stream *stream, bool time
     enum batchmill_code code = bm_client_check(stream->client, error);
     if (code != BATCHMILL_OK)
         return code;
-    uint64_t entered_ns = bm_client_now_ns();
-    uint64_t deadline_ns = timed ? entered_ns + timeout_ms * NS_PER_MS : UINT64_MAX;
+    uint64_t now_ns = bm_client_now_ns();
+    uint64_t deadline_ns = timed ? now_ns + timeout_ms * NS_PER_MS : UINT64_MAX;
     bm_mutex_lock(&stream->client->mutex);
-    code = stream_next(stream, entered_ns, deadline_ns, ret_batch, error);
+    // A consumer that asks again and again with a short deadline has waited since the first time.
+    if (stream->asked_ns == 0)
+        stream->asked_ns = now_ns;
+    code = stream_next(stream, stream->asked_ns, deadline_ns, ret_batch, error);
+    if (code != BATCHMILL_DEADLINE_EXCEEDED)
+        stream->asked_ns = 0;
     bm_mutex_unlock(&stream->client->mutex);
     return code;
 }

@@ -21,9 +21,14 @@ while [ -z "$url" ]; do
     [ -n "$url" ] || sleep 0.05
 done
 
-say() { printf '\n\033[1m$ batchmill %s\033[0m\n' "$*"; }
+bold=''
+plain=''
+if [ -t 1 ]; then
+    bold=$(printf '\033[1m')
+    plain=$(printf '\033[0m')
+fi
 run() {
-    say "$@"
+    printf '\n%s$ batchmill %s%s\n' "$bold" "$*" "$plain"
     "$mill" "$@" --server "$url"
 }
 
@@ -31,10 +36,11 @@ printf 'A server hosts these pipelines at %s (process %s):\n' "$url" "$server"
 run list
 printf '\nAn epoch of digits, shuffled by seed 7, 3 batches ahead, strictly in order:\n'
 run gen digits --batch-size 16 --shuffle 7 --prefetch 3
+printf '\n200 epochs, each in an order of its own, long enough to watch:\n'
+run gen digits --batch-size 16 --shuffle 7 --prefetch 3 --n-epochs 200
 printf '\nThe first batches of the same order, as lines of JSON:\n'
-say gen digits --batch-size 4 --shuffle 7 --prefetch 3 --n-iters 3 --output jsonl
-"$mill" gen digits --batch-size 4 --shuffle 7 --prefetch 3 --n-iters 3 --output jsonl --quiet --server "$url"
+run gen digits --batch-size 4 --shuffle 7 --prefetch 3 --n-iters 3 --output jsonl --quiet
 printf '\nDrained on the server; no batch travels, what the actions added up comes back:\n'
 run run digits --batch-size 64 --prefetch 3
-printf '\nWhich batch was in which action when; BURN holds a lock, so it never holds two:\n'
+printf '\nWhich batch was in which action when; D (burn) is locked, so no column has two of them:\n'
 run trace digits-locked --batch-size 64 --prefetch 7 --gantt
