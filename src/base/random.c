@@ -163,6 +163,6 @@ static double normal_quantile(double p)
 
 double bm_random_normal(struct bm_random *random)
 {
-    // The middle of one of 2^53 intervals of (0, 1): neither end can come up.
-    return normal_quantile(((double)(bm_random_u64(random) >> 11) + 0.5) * 0x1p-53);
+    // The middle of one of 2^52 intervals of (0, 1), which is exact: neither end can come up.
+    return normal_quantile(((double)(bm_random_u64(random) >> 12) + 0.5) * 0x1p-52);
 }
