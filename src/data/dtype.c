@@ -142,7 +142,7 @@ uint16_t bm_bfloat_from_float(float value)
 
 static double double_round(double value) // to nearest even; |value| < 2^52
 {
-    const double big = 0x1.8p52;
+    const double big = value < 0 ? -0x1p52 : 0x1p52; // where doubles are 1 apart
     return (value + big) - big;
 }
 
@@ -154,7 +154,7 @@ static int64_t int64_from_double(double value)
         return INT64_MAX;
     if (value <= -0x1p63)
         return INT64_MIN;
-    if (value > -0x1p51 && value < 0x1p51)
+    if (value > -0x1p52 && value < 0x1p52)
         value = double_round(value);
     return (int64_t)value;
 }
@@ -165,7 +165,7 @@ static uint64_t uint64_from_double(double value)
         return 0;
     if (value >= 0x1p64)
         return UINT64_MAX;
-    if (value < 0x1p51)
+    if (value < 0x1p52)
         value = double_round(value);
     return (uint64_t)value;
 }
@@ -184,6 +184,19 @@ static float float_to_odd(double value)
     if ((double)near_magnitude > magnitude)
         bits--; // truncate
     return float_of(bits | 1);
+}
+
+// The same for a 64-bit integer on its way to double.
+static double uint64_to_odd(uint64_t value)
+{
+    if (value >= (uint64_t)1 << 53)
+        value = (value & ~(uint64_t)0x7ff) | (uint64_t)((value & 0x7ff) != 0) << 11;
+    return (double)value;
+}
+
+static double int64_to_odd(int64_t value)
+{
+    return value < 0 ? -uint64_to_odd(-(uint64_t)value) : uint64_to_odd((uint64_t)value);
 }
 
 double bm_dtype_get(enum bm_dtype dtype, const void *data, uint64_t index)
@@ -274,8 +287,9 @@ static inline uint64_t uint64_from_d(double v)
 DEFINE_STORES(bool8, uint8_t, v != 0, v != 0, v != 0)
 DEFINE_STORES(half, uint16_t, bm_half_from_float(float_to_odd((double)v)),
               bm_half_from_float(float_to_odd((double)v)), bm_half_from_float(float_to_odd(v)))
-DEFINE_STORES(bfloat, uint16_t, bm_bfloat_from_float(float_to_odd((double)v)),
-              bm_bfloat_from_float(float_to_odd((double)v)), bm_bfloat_from_float(float_to_odd(v)))
+DEFINE_STORES(bfloat, uint16_t, bm_bfloat_from_float(float_to_odd(int64_to_odd(v))),
+              bm_bfloat_from_float(float_to_odd(uint64_to_odd(v))),
+              bm_bfloat_from_float(float_to_odd(v)))
 DEFINE_STORES(float32, float, (float)v, (float)v, (float)v)
 DEFINE_STORES(float64, double, (double)v, (double)v, v)
 
