@@ -16,8 +16,19 @@ struct bm_random {
     unsigned used;       // how many of them were given out
 };
 
-uint64_t bm_mix64(uint64_t x); // SplitMix64's finaliser: a bijection that mixes all bits
+// SplitMix64's finaliser: a bijection that mixes all bits; 0 stays 0.
+//     x ^= x >> 30, x *= 0xbf58476d1ce4e5b9, x ^= x >> 27, x *= 0x94d049bb133111eb, x ^= x >> 31
+uint64_t bm_mix64(uint64_t x);
 
+// The numbers of one stream, for any language (proto/golden/order.json has test vectors):
+//     key     = mix64(mix64(mix64(seed) ^ epoch) ^ action), its low 32 bits first
+//     counter = low 32 bits of item, high 32 bits of item, block (low, high); block = 0, 1, 2, ...
+//     u32     = word 0, 1, 2, 3 of philox(counter, key) for block 0, then those of block 1, ...
+//     u64     = the next u32 as the low half, the one after it as the high half
+//     below   = high 64 bits of u64 * bound; drawn again while the low 64 bits are below
+//               2^64 mod bound
+//     uniform = (u64 >> 11) * 2^-53
+//     normal  = the normal quantile (AS 241, PPND16) of ((u64 >> 12) + 0.5) * 2^-52
 void bm_random_init(struct bm_random *random, uint64_t seed, uint64_t epoch, uint64_t item,
                     uint32_t action);
 uint32_t bm_random_u32(struct bm_random *random);

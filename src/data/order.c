@@ -3,48 +3,54 @@
 #include <stddef.h>
 
 #include "base/random.h"
+#include "base/size.h"
 
 // ---- The permutation ----
 //
 // A Feistel network over the numbers of `bits` bits, applied again until the result is below n
-// (cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). `bits`
-// is the length of n, so the domain is always larger than n: a network on exactly n = 2^k would
-// give even permutations only.
-
+// (cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). Each
+// round of such a network is an even permutation, so parity would betray it (with n = 15 just 1
+// epoch in 16 would be even): one key bit swaps items 0 and 1.
 //
-// Measured: with 16 rounds the 24 permutations of 4 items are still unequally likely, with 24 no
-// longer; from 256 items on 8 rounds are indistinguishable from chance, at 26 ns per item.
-enum { ROUNDS_MAX = 32, ROUNDS_TINY = 32, ROUNDS = 8, TINY_BITS = 8 };
+// Measured: halves of 3 bits make every order of 2 to 6 items equally likely within 8 rounds,
+// which smaller domains miss even after 16; 8 rounds of any larger domain cannot be told from
+// chance. About 20 ns an item.
+enum { ROUNDS = 8, BITS_MIN = 6 };
+static const uint64_t GOLDEN = 0x9e3779b97f4a7c15; // 2^64 / the golden ratio: SplitMix64's step
 
-struct feistel {
-    unsigned left_bits, right_bits;
-    unsigned rounds;
-    uint64_t keys[ROUNDS_MAX];
+struct permutation {
+    uint64_t n;
+    unsigned left_bits, right_bits; // of the first round; they swap roles each round
+    uint64_t keys[ROUNDS];
+    uint64_t swap; // 1: items 0 and 1 are exchanged
 };
 
-static void feistel_init(struct feistel *feistel, uint64_t seed, uint64_t epoch, uint64_t n)
+static void permutation_init(struct permutation *permutation, uint64_t seed, uint64_t epoch,
+                             uint64_t n)
 {
     unsigned bits = 64 - (unsigned)__builtin_clzll(n);
-    feistel->left_bits = bits / 2;
-    feistel->right_bits = bits - bits / 2;
-    feistel->rounds = bits <= TINY_BITS ? ROUNDS_TINY : ROUNDS;
-    uint64_t key = bm_mix64(bm_mix64(seed + 0x9e3779b97f4a7c15u) ^ epoch);
-    for (unsigned round = 0; round < feistel->rounds; round++)
-        feistel->keys[round] = bm_mix64(key + (round + 1) * 0x9e3779b97f4a7c15u);
+    if (bits < BITS_MIN)
+        bits = BITS_MIN;
+    permutation->n = n;
+    permutation->left_bits = bits / 2;
+    permutation->right_bits = bits - bits / 2;
+    uint64_t key = bm_mix64(bm_mix64(seed + GOLDEN) ^ epoch);
+    for (unsigned round = 0; round < ROUNDS; round++)
+        permutation->keys[round] = bm_mix64(key + (round + 1) * GOLDEN);
+    permutation->swap = n > 1 ? bm_mix64(key) & 1 : 0;
 }
 
-static uint64_t low_bits(uint64_t x, unsigned bits)
+static uint64_t low_bits(uint64_t x, unsigned bits) // bits < 64
 {
-    return bits == 64 ? x : x & (((uint64_t)1 << bits) - 1);
+    return x & (((uint64_t)1 << bits) - 1);
 }
 
-// The halves may differ by one bit: they swap roles each round, and the rounds are even.
-static uint64_t feistel_apply(const struct feistel *feistel, uint64_t x)
+static uint64_t permutation_rounds(const struct permutation *permutation, uint64_t x)
 {
-    unsigned left_bits = feistel->left_bits, right_bits = feistel->right_bits;
+    unsigned left_bits = permutation->left_bits, right_bits = permutation->right_bits;
     uint64_t left = x >> right_bits, right = low_bits(x, right_bits);
-    for (unsigned round = 0; round < feistel->rounds; round++) {
-        uint64_t mixed = left ^ low_bits(bm_mix64(feistel->keys[round] ^ right), left_bits);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t mixed = left ^ low_bits(bm_mix64(permutation->keys[round] ^ right), left_bits);
         left = right;
         right = mixed;
         unsigned bits = left_bits;
@@ -54,22 +60,25 @@ static uint64_t feistel_apply(const struct feistel *feistel, uint64_t x)
     return left << right_bits | right;
 }
 
-static uint64_t feistel_walk(const struct feistel *feistel, uint64_t n, uint64_t position)
+static uint64_t permutation_at(const struct permutation *permutation, uint64_t position)
 {
     do
-        position = feistel_apply(feistel, position);
-    while (position >= n);
-    return position;
+        position = permutation_rounds(permutation, position);
+    while (position >= permutation->n);
+    return position < 2 ? position ^ permutation->swap : position;
 }
 
 uint64_t bm_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t position)
 {
-    struct feistel feistel;
-    feistel_init(&feistel, seed, epoch, n);
-    return feistel_walk(&feistel, n, position);
+    BM_ASSERT(position < n); // walking from outside might never come in
+    struct permutation permutation;
+    permutation_init(&permutation, seed, epoch, n);
+    return permutation_at(&permutation, position);
 }
 
 // ---- How many batches ----
+
+#define POSITIONS_MAX ((uint64_t)1 << 62)
 
 static uint64_t ceil_divide(uint64_t a, uint64_t b)
 {
@@ -85,10 +94,11 @@ static uint64_t order_count(const struct bm_order_params *params, uint64_t posit
     return ceil_divide(ceil_divide(positions, shards), params->batch_size);
 }
 
-// A bound that no seq reaches, so that position arithmetic cannot overflow.
+// Up to here the arithmetic on positions cannot overflow, and no stream lasts that long. An epoch
+// of 2^62 items is well below it.
 static uint64_t order_seq_max(const struct bm_order_params *params)
 {
-    return ((uint64_t)1 << 62) / (params->batch_size * params->shard_count);
+    return ((uint64_t)1 << 63) / (params->batch_size * params->shard_count);
 }
 
 static enum bm_status order_check(const struct bm_order_params *params, uint64_t nitems,
@@ -109,8 +119,14 @@ static enum bm_status order_check(const struct bm_order_params *params, uint64_t
                        "n_epochs and n_iters exclude each other");
     if (params->n_iters == 0)
         return bm_fail(err, BM_INVALID_ARGUMENT, "n_iters", "expected at least 1 batch, got 0");
-    if (nitems > (uint64_t)1 << 62)
-        return bm_fail(err, BM_INVALID_ARGUMENT, "source", "expected at most 2^62 items");
+    if (params->n_iters != BM_ORDER_UNSET && params->n_iters > order_seq_max(params))
+        return bm_fail(err, BM_INVALID_ARGUMENT, "n_iters",
+                       "expected at most %llu batches of this size, got %llu",
+                       (unsigned long long)order_seq_max(params),
+                       (unsigned long long)params->n_iters);
+    if (nitems > POSITIONS_MAX)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "source", "expected at most 2^62 items, got %llu",
+                       (unsigned long long)nitems);
     if (nitems == 0 && params->n_iters != BM_ORDER_UNSET)
         return bm_fail(err, BM_INVALID_ARGUMENT, "n_iters", "the source is empty: it has no batch");
     return BM_OK;
@@ -118,10 +134,19 @@ static enum bm_status order_check(const struct bm_order_params *params, uint64_t
 
 static enum bm_status order_no_batch(const struct bm_order *order, struct bm_error *err)
 {
+    const struct bm_order_params *params = &order->params;
+    bool stop = params->epoch_border == BM_BORDER_STOP;
+    uint64_t positions = stop ? order->nitems : order->length;
+    if (positions < params->shard_count)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "shard_count",
+                       "with drop_last expected at most %llu, one item for each shard, got %llu",
+                       (unsigned long long)positions, (unsigned long long)params->shard_count);
     return bm_fail(err, BM_INVALID_ARGUMENT, "batch_size",
-                   "with drop_last expected at most %llu items, for a shard of %llu; got %llu",
-                   (unsigned long long)(order->nitems / order->params.shard_count),
-                   (unsigned long long)order->nitems, (unsigned long long)order->params.batch_size);
+                   "with drop_last expected at most %llu items, as there are no more in %s, "
+                   "got %llu",
+                   (unsigned long long)(positions / params->shard_count),
+                   params->shard_count > 1 ? "a shard" : (stop ? "an epoch" : "all epochs"),
+                   (unsigned long long)params->batch_size);
 }
 
 static void order_count_stop(struct bm_order *order, uint64_t n_epochs)
@@ -132,27 +157,25 @@ static void order_count_stop(struct bm_order *order, uint64_t n_epochs)
         order->nbatches = order->params.n_iters;
     else if (n_epochs == 0)
         order->nbatches = BM_ORDER_ENDLESS;
-    else if (__builtin_mul_overflow(order->epoch_batches, n_epochs, &order->nbatches))
-        order->nbatches = seq_max;
-    if (order->nbatches != BM_ORDER_ENDLESS && order->nbatches > seq_max)
+    else if (!bm_size_mul(order->epoch_batches, n_epochs, &order->nbatches) ||
+             order->nbatches > seq_max)
         order->nbatches = seq_max;
 }
 
 static void order_count_cross(struct bm_order *order, uint64_t n_epochs)
 {
-    uint64_t seq_max = order_seq_max(&order->params);
     order->length = BM_ORDER_ENDLESS;
-    if (order->params.n_iters != BM_ORDER_UNSET)
+    uint64_t length;
+    if (order->params.n_iters != BM_ORDER_UNSET) {
         order->nbatches = order->params.n_iters;
-    else if (n_epochs == 0)
+    } else if (n_epochs == 0) {
         order->nbatches = BM_ORDER_ENDLESS;
-    else if (__builtin_mul_overflow(order->nitems, n_epochs, &order->length) ||
-             order->length > (uint64_t)1 << 62)
-        order->nbatches = seq_max;
-    else
-        order->nbatches = order_count(&order->params, order->length);
-    if (order->nbatches != BM_ORDER_ENDLESS && order->nbatches > seq_max)
-        order->nbatches = seq_max;
+    } else if (!bm_size_mul(order->nitems, n_epochs, &length) || length > POSITIONS_MAX) {
+        order->nbatches = order_seq_max(&order->params);
+    } else {
+        order->length = length;
+        order->nbatches = order_count(&order->params, length);
+    }
 }
 
 enum bm_status bm_order_init(struct bm_order *order, const struct bm_order_params *params,
@@ -164,18 +187,14 @@ enum bm_status bm_order_init(struct bm_order *order, const struct bm_order_param
     enum bm_status status = order_check(&made.params, nitems, err);
     if (status != BM_OK)
         return status;
-    uint64_t n_epochs = params->n_epochs == BM_ORDER_UNSET ? 1 : params->n_epochs;
-    if (nitems == 0) {
-        *order = made;
-        return BM_OK;
-    }
-    if (made.params.epoch_border == BM_BORDER_STOP) {
-        order_count_stop(&made, n_epochs);
-        if (made.epoch_batches == 0)
-            return order_no_batch(&made, err);
-    } else {
-        order_count_cross(&made, n_epochs);
-        if (made.nbatches == 0)
+    if (nitems > 0) {
+        bool stop = params->epoch_border == BM_BORDER_STOP;
+        uint64_t n_epochs = params->n_epochs == BM_ORDER_UNSET ? 1 : params->n_epochs;
+        if (stop)
+            order_count_stop(&made, n_epochs);
+        else
+            order_count_cross(&made, n_epochs);
+        if ((stop ? made.epoch_batches : made.nbatches) == 0)
             return order_no_batch(&made, err);
     }
     *order = made;
@@ -194,67 +213,62 @@ uint64_t bm_order_epoch_batches(const struct bm_order *order)
 
 // ---- Which positions ----
 
-// The shard's positions first, first + shards, ..., of a row of `positions`.
+// Part of a shard's share of a row of positions: first, first + shards, ...
 struct slice {
+    uint64_t epoch; // of the row's position 0
     uint64_t first, count;
-    uint64_t positions;
 };
 
-// Batch t of the shard's share of a row. Where it would be empty although other shards have one,
-// it is one position from the start of the row.
+// Batch t of the shard's share. Where it would be empty although other shards have one, it is one
+// position from the start of the row.
 static struct slice order_slice(const struct bm_order *order, uint64_t t, uint64_t positions)
 {
     uint64_t shards = order->params.shard_count, size = order->params.batch_size;
     uint64_t first = order->params.shard_index + shards * t * size;
-    struct slice slice = {.first = first, .count = 1, .positions = positions};
-    if (first < positions) {
-        uint64_t left = ceil_divide(positions - first, shards);
-        slice.count = left < size ? left : size;
-    }
-    return slice;
+    if (first >= positions)
+        return (struct slice){.first = first % positions, .count = 1};
+    uint64_t left = ceil_divide(positions - first, shards);
+    return (struct slice){.first = first, .count = left < size ? left : size};
 }
 
-static struct slice order_batch(const struct bm_order *order, uint64_t seq, uint64_t *ret_epoch)
+static struct slice order_batch(const struct bm_order *order, uint64_t seq)
 {
-    if (order->params.epoch_border == BM_BORDER_STOP) {
-        *ret_epoch = seq / order->epoch_batches;
-        return order_slice(order, seq % order->epoch_batches, order->nitems);
-    }
-    *ret_epoch = 0;
-    return order_slice(order, seq, order->length);
+    if (order->params.epoch_border == BM_BORDER_CROSS)
+        return order_slice(order, seq, order->length);
+    struct slice slice = order_slice(order, seq % order->epoch_batches, order->nitems);
+    slice.epoch = seq / order->epoch_batches;
+    return slice;
 }
 
 uint64_t bm_order_size(const struct bm_order *order, uint64_t seq)
 {
-    uint64_t epoch;
-    return order_batch(order, seq, &epoch).count;
-}
-
-void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs)
-{
-    uint64_t epoch, keyed_epoch = 0;
-    struct slice slice = order_batch(order, seq, &epoch);
-    struct feistel feistel;
-    bool keyed = false;
-    for (uint64_t i = 0; i < slice.count; i++) {
-        uint64_t position = (slice.first + i * order->params.shard_count) % slice.positions;
-        uint64_t in_epoch = epoch + position / order->nitems;
-        position %= order->nitems;
-        if (order->params.shuffle && (!keyed || keyed_epoch != in_epoch)) {
-            feistel_init(&feistel, order->params.seed, in_epoch, order->nitems);
-            keyed = true;
-            keyed_epoch = in_epoch;
-        }
-        items[i] =
-            order->params.shuffle ? feistel_walk(&feistel, order->nitems, position) : position;
-        if (epochs != NULL)
-            epochs[i] = in_epoch;
-    }
+    return order_batch(order, seq).count;
 }
 
 uint64_t bm_order_epoch(const struct bm_order *order, uint64_t seq)
 {
-    uint64_t epoch;
-    struct slice slice = order_batch(order, seq, &epoch);
-    return epoch + slice.first % slice.positions / order->nitems;
+    struct slice slice = order_batch(order, seq);
+    return slice.epoch + slice.first / order->nitems;
+}
+
+void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs)
+{
+    struct slice slice = order_batch(order, seq);
+    uint64_t epoch = slice.epoch + slice.first / order->nitems;
+    uint64_t position = slice.first % order->nitems;
+    struct permutation permutation;
+    if (order->params.shuffle)
+        permutation_init(&permutation, order->params.seed, epoch, order->nitems);
+    for (uint64_t i = 0; i < slice.count; i++) {
+        if (position >= order->nitems) { // on into a later epoch
+            epoch += position / order->nitems;
+            position %= order->nitems;
+            if (order->params.shuffle)
+                permutation_init(&permutation, order->params.seed, epoch, order->nitems);
+        }
+        items[i] = order->params.shuffle ? permutation_at(&permutation, position) : position;
+        if (epochs != NULL)
+            epochs[i] = epoch;
+        position += order->params.shard_count;
+    }
 }
