@@ -7,7 +7,7 @@ target_compile_options(bm_flags INTERFACE
     -Wmissing-prototypes -Werror -ffp-contract=off -fno-omit-frame-pointer
     $<$<C_COMPILER_ID:Clang>:-Wthread-safety>
     # At -O2 gcc 12 vectorises next to no loop over elements without it; clang does anyway.
-    $<$<C_COMPILER_ID:GNU>:-fvect-cost-model=dynamic>)
+    $<$<AND:$<C_COMPILER_ID:GNU>,$<CONFIG:RelWithDebInfo>>:-fvect-cost-model=dynamic>)
 
 # These change how code is linked, so generated code gets them too.
 add_library(bm_instruments INTERFACE)

@@ -48,6 +48,9 @@ static enum bm_status reader_no_memory(struct reader *reader)
     return bm_fail(reader->err, BM_RESOURCE_EXHAUSTED, reader->name, "out of memory");
 }
 
+// The functions below call each other as deep as the text nests, at most YAML_DEPTH_MAX.
+// NOLINTBEGIN(misc-no-recursion)
+
 static enum bm_status reader_value(struct reader *reader, yaml_event_t *event,
                                    struct bm_value **ret_value);
 
@@ -188,6 +191,8 @@ static enum bm_status reader_value(struct reader *reader, yaml_event_t *event,
     yaml_event_delete(event);
     return status;
 }
+
+// NOLINTEND(misc-no-recursion)
 
 // The frame around the one document: stream start, document start, value, document end, end.
 static enum bm_status reader_expect(struct reader *reader, yaml_event_type_t type, const char *text)

@@ -198,8 +198,7 @@ static enum bm_status member_ask(struct member *member, const struct bm_next_req
                        (unsigned long long)member->ticket, (unsigned long long)next->first);
     if (next->first > member->ticket + holds)
         return bm_fail(err, BM_INVALID_ARGUMENT, "first", "expected ticket %llu, got %llu",
-                       (unsigned long long)(member->ticket + holds),
-                       (unsigned long long)next->first);
+                       (unsigned long long)member->ticket + holds, (unsigned long long)next->first);
     if (next->first > member->ticket)
         member_done(member);
     return BM_OK;
@@ -254,7 +253,7 @@ static void cursor_expired(struct session_lease *lease)
 void session_cursors_free(struct bm_session *session)
 {
     while (session->cursors != NULL)
-        cursor_free(session->cursors);
+        cursor_free(session->cursors); // NOLINT(clang-analyzer-unix.Malloc): it left the table
 }
 
 static enum bm_status cursor_new(struct bm_session *session, const struct bm_open_request *request,
@@ -359,6 +358,7 @@ void session_member_open(struct bm_session *session, struct bm_exchange *exchang
     if (cursor_get(session, request, &cursor, &error) != BM_OK ||
         session_hold(session, &member->holding, &session_member_type, request, &error) != BM_OK)
         goto fail;
+    BM_ASSERT(cursor != NULL);
     member->cursor = cursor;
     member->hand = hand;
     session->nstreams++;

@@ -36,7 +36,7 @@ ONLY_IN = {
     r"<jansson\.h>": r"client/cli/(json|spans)\.c",
     r"<zlib\.h>": r"src/sources/(gzip|csv)\.c",
     r"<xxhash\.h>": r"src/base/hash\.c",
-    r"<uthash\.h>": r".*\.c",
+    r"<uthash\.h>": r"server/.*|.*\.c",
     r"<cmocka\.h>": r"tests/support\.h",
     # The engine tells its caller; only programs and servers write a log.
     r'"base/log\.h"': r"src/base/log\.c|server/.*|client/cli/.*|tests/.*",

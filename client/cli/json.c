@@ -36,7 +36,8 @@ static json_t *json_element(const struct batchmill_tensor *tensor, uint64_t inde
     return bm_dtype_is_integer(dtype) ? json_integer((json_int_t)number) : json_number(number);
 }
 
-// Axes [axis, ndim) of the block that begins at *index, which it moves past.
+// Axes [axis, ndim) of the block that begins at *index, which it moves past. As deep as a tensor
+// has axes, at most 17. NOLINTNEXTLINE(misc-no-recursion)
 static json_t *json_axes(const struct batchmill_tensor *tensor, unsigned axis, uint64_t *index)
 {
     if (axis >= tensor->ndim)

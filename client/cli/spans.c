@@ -104,10 +104,12 @@ bool cli_spans_write_chrome(const struct cli_spans *spans, const char *path)
 
 // ---- Gantt: rows are batches, columns are time ----
 
-static char gantt_letter(unsigned step)
+// Capitals for locked steps.
+static char gantt_letter(const struct cli_spans *spans, unsigned step)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
-    return letters[step % (sizeof letters - 1)];
+    const char *letters =
+        spans->locks[step] != NULL ? "ABCDEFGHIJKLMNOPQRSTUVWXYZ" : "abcdefghijklmnopqrstuvwxyz";
+    return letters[step % 26];
 }
 
 struct gantt {
@@ -138,13 +140,11 @@ static void gantt_print_row(const struct cli_spans *spans, const struct gantt *g
     uint64_t seq = spans->spans[first].seq;
     for (size_t i = first; i < spans->n && spans->spans[i].seq == seq; i++) {
         const struct batchmill_span *span = &spans->spans[i].span;
-        bool locked = spans->locks[spans->spans[i].step] != NULL;
-        char letter = gantt_letter(spans->spans[i].step);
+        char letter = gantt_letter(spans, spans->spans[i].step);
         if (span->parked_ns != 0)
             gantt_paint(gantt, row, span->parked_ns, span->started_ns, '.');
         if (span->started_ns != 0)
-            gantt_paint(gantt, row, span->started_ns, span->ended_ns,
-                        locked ? (char)(letter - 'a' + 'A') : letter);
+            gantt_paint(gantt, row, span->started_ns, span->ended_ns, letter);
     }
     printf("batch %4" PRIu64 " |%.*s|\n", seq, (int)gantt->columns, row);
 }
@@ -153,45 +153,44 @@ static void gantt_print_legend(const struct cli_spans *spans, const struct gantt
 {
     printf("           %u columns of %.2f ms; ", gantt->columns, (double)gantt->column_ns / 1e6);
     for (unsigned step = 0; step < spans->nsteps; step++) {
-        char letter = gantt_letter(step);
-        bool locked = spans->locks[step] != NULL;
-        printf("%c %s%s%s%s", locked ? letter - 'a' + 'A' : letter, spans->steps[step],
-               locked ? " (lock " : "", locked ? spans->locks[step] : "", locked ? "), " : ", ");
+        const char *lock = spans->locks[step];
+        printf("%c %s", gantt_letter(spans, step), spans->steps[step]);
+        if (lock != NULL)
+            printf(" (lock %s)", lock);
+        printf(", ");
     }
     printf(". waits for a lock\n");
 }
 
 static int compare_starts(const void *a, const void *b)
 {
-    const struct batchmill_span *const *left = a, *const *right = b;
-    return ((*left)->started_ns > (*right)->started_ns) -
-           ((*left)->started_ns < (*right)->started_ns);
+    const struct batchmill_span *left = a, *right = b;
+    return (left->started_ns > right->started_ns) - (left->started_ns < right->started_ns);
 }
 
 // Over all batches of the trace, not only those in the picture.
 static void gantt_print_lock(const struct cli_spans *spans, unsigned step)
 {
-    const struct batchmill_span **held = calloc(spans->n + 1, sizeof *held);
+    struct batchmill_span *held = calloc(spans->n + 1, sizeof *held);
     if (held == NULL)
         return;
-    size_t n = 0;
-    uint64_t longest_wait_ns = 0, waited = 0;
+    size_t n = 0, overlaps = 0, waited = 0;
+    uint64_t longest_wait_ns = 0;
     for (size_t i = 0; i < spans->n; i++) {
         const struct batchmill_span *span = &spans->spans[i].span;
         if (spans->spans[i].step != step || span->started_ns == 0)
             continue;
-        held[n++] = span;
+        held[n++] = *span;
         if (span->parked_ns == 0)
             continue;
         waited++;
         if (span->started_ns - span->parked_ns > longest_wait_ns)
             longest_wait_ns = span->started_ns - span->parked_ns;
     }
-    qsort(held, n, sizeof(const struct batchmill_span *), compare_starts);
-    size_t overlaps = 0;
+    qsort(held, n, sizeof *held, compare_starts);
     for (size_t i = 1; i < n; i++)
-        overlaps += held[i]->started_ns < held[i - 1]->ended_ns;
-    printf("%s: %zu batches held lock %s, %s; %" PRIu64 " waited for it, at most %.2f ms\n",
+        overlaps += held[i].started_ns < held[i - 1].ended_ns;
+    printf("%s: %zu batches held lock %s, %s; %zu waited for it, at most %.2f ms\n",
            spans->steps[step], n, spans->locks[step],
            overlaps == 0 ? "never two at once" : "TWO AT ONCE", waited,
            (double)longest_wait_ns / 1e6);

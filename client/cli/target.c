@@ -81,9 +81,11 @@ static enum cli_exit target_embed(struct cli_target *target, const char **ret_ur
 {
     struct bm_error error = {0};
     struct embedded *embedded = calloc(1, sizeof *embedded);
-    enum bm_status status =
-        embedded == NULL ? bm_fail(&error, BM_RESOURCE_EXHAUSTED, target->config, "out of memory")
-                         : embedded_load(target->config, embedded, &error);
+    if (embedded == NULL) {
+        fprintf(stderr, "%s: out of memory\n", program_invocation_name);
+        return CLI_FAILED;
+    }
+    enum bm_status status = embedded_load(target->config, embedded, &error);
     if (status == BM_OK) {
         char url[64];
         snprintf(url, sizeof url, "inproc://batchmill-%ld", (long)getpid());

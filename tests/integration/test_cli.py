@@ -1,4 +1,5 @@
 """What `batchmill` promises on the command line, tried the way a person would."""
+
 import gzip
 import json
 import os
@@ -17,13 +18,18 @@ import numpy
 MILL = os.environ["BATCHMILL"]
 ROOT = pathlib.Path(os.environ["BATCHMILL_SOURCE_DIR"])
 DIGITS = "examples/digits/pipelines.yaml"
+RANGE = "sources: {s: {range: {n: 3}}}\npipelines:\n  p:\n    source: s\n    actions:\n"
 ORDER = ["--batch-size", "64", "--shuffle", "7"]
 
 
 def mill(*args, code=0, **kwargs):
-    done = subprocess.run([MILL, *args], cwd=ROOT, capture_output=True, text=True, timeout=120, **kwargs)
+    done = subprocess.run(
+        [MILL, *args], cwd=ROOT, capture_output=True, text=True, timeout=120, **kwargs
+    )
     if done.returncode != code:
-        raise AssertionError(f"{args}: exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}")
+        raise AssertionError(
+            f"{args}: exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
+        )
     return done
 
 
@@ -83,7 +89,8 @@ class WithFolder(unittest.TestCase):
     def pipelines(self, actions, n=20):
         return self.config(
             "sources: {count: {range: {n: %d}}}\npipelines: {p: {source: count, actions: %s}}\n"
-            % (n, actions))
+            % (n, actions)
+        )
 
 
 def pixels():
@@ -111,7 +118,17 @@ class Gen(WithFolder):
 
     def test_files_for_numpy_hold_the_same(self):
         target = self.folder / "npy"
-        mill("gen", "digits", "--config", DIGITS, *ORDER, "--output", "npy", "--directory", str(target))
+        mill(
+            "gen",
+            "digits",
+            "--config",
+            DIGITS,
+            *ORDER,
+            "--output",
+            "npy",
+            "--directory",
+            str(target),
+        )
         data = pixels()
         seen = []
         for seq in range(29):
@@ -120,31 +137,46 @@ class Gen(WithFolder):
             got = numpy.load(target / f"{seq:09}.tensor.pixels.npy")
             self.assertEqual(got.dtype, numpy.float32)
             numpy.testing.assert_array_equal(got, data[items, :64] / 16)
-            numpy.testing.assert_array_equal(numpy.load(target / f"{seq:09}.tensor.label.npy"), data[items, 64])
+            numpy.testing.assert_array_equal(
+                numpy.load(target / f"{seq:09}.tensor.label.npy"), data[items, 64]
+            )
         self.assertEqual(sorted(seen), list(range(1797)))
 
     def test_the_bytes_are_equal_for_every_prefetch_worker_count_and_transport(self):
         expected = jsonl("digits", "--config", DIGITS, *ORDER)
         for workers in ("1", "4"):
-            listen = ("tcp://127.0.0.1:0", f"ipc://{self.folder}/s{workers}", "ws://127.0.0.1:0/mill")
+            listen = (
+                "tcp://127.0.0.1:0",
+                f"ipc://{self.folder}/s{workers}",
+                "ws://127.0.0.1:0/mill",
+            )
             with Server(DIGITS, "--workers", workers, listen=listen) as server:
                 for url in server.urls:
                     for prefetch in ("0", "1", "3", "16"):
-                        self.assertEqual(jsonl("digits", "--server", url, *ORDER, "--prefetch", prefetch), expected)
+                        self.assertEqual(
+                            jsonl("digits", "--server", url, *ORDER, "--prefetch", prefetch),
+                            expected,
+                        )
 
     def test_a_position_goes_on_where_the_stream_stood(self):
         lines = jsonl("digits", "--config", DIGITS, *ORDER)
         summary = mill("gen", "digits", "--config", DIGITS, *ORDER).stdout
         stem = re.search(r"position (\S+)\.29$", summary, re.M)[1]
-        self.assertEqual(jsonl("digits", "--config", DIGITS, "--position", stem + ".11"), lines[11:])
+        self.assertEqual(
+            jsonl("digits", "--config", DIGITS, "--position", stem + ".11"), lines[11:]
+        )
         self.assertEqual(jsonl("digits", "--config", DIGITS, "--position", stem + ".29"), [])
         error = mill("gen", "digits", "--config", DIGITS, "--position", stem + ".30", code=1).stderr
         self.assertIn("position", error)
-        error = mill("gen", "digits", "--config", DIGITS, "--position", stem[:-3] + ".3", code=1).stderr
+        error = mill(
+            "gen", "digits", "--config", DIGITS, "--position", stem[:-3] + ".3", code=1
+        ).stderr
         self.assertIn("position", error)
 
     def test_shards_share_the_epoch_and_stay_in_step(self):
-        shards = [jsonl("digits", "--config", DIGITS, *ORDER, "--shard", f"{i}/3") for i in range(3)]
+        shards = [
+            jsonl("digits", "--config", DIGITS, *ORDER, "--shard", f"{i}/3") for i in range(3)
+        ]
         self.assertEqual({len(shard) for shard in shards}, {10})
         items = sorted(i for shard in shards for line in shard for i in line["items"])
         self.assertEqual(items, list(range(1797)))
@@ -155,8 +187,14 @@ class Gen(WithFolder):
         self.assertNotIn("\r", plain)
         self.assertNotIn("\x1b", plain)
         parent, child = pty.openpty()
-        subprocess.run([MILL, "gen", "digits-locked", "--config", DIGITS, *ORDER], cwd=ROOT, stderr=child,
-                       stdout=subprocess.DEVNULL, check=True, timeout=120)
+        subprocess.run(
+            [MILL, "gen", "digits-locked", "--config", DIGITS, *ORDER],
+            cwd=ROOT,
+            stderr=child,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=120,
+        )
         os.close(child)
         shown = b""
         try:
@@ -173,7 +211,18 @@ class Errors(WithFolder):
     def test_an_error_comes_in_its_place_at_every_prefetch(self):
         config = self.pipelines("[{fail_at: {items: [7], message: seven is out}}]")
         for prefetch in ("0", "1", "3", "16"):
-            args = ["gen", "p", "--config", config, "--batch-size", "2", "--prefetch", prefetch, "--output", "jsonl"]
+            args = [
+                "gen",
+                "p",
+                "--config",
+                config,
+                "--batch-size",
+                "2",
+                "--prefetch",
+                prefetch,
+                "--output",
+                "jsonl",
+            ]
             stopped = mill(*args, code=1)
             lines = [json.loads(line) for line in stopped.stdout.splitlines()]
             self.assertEqual([line["seq"] for line in lines], [0, 1, 2, 3])
@@ -184,7 +233,9 @@ class Errors(WithFolder):
             reported = mill(*args, "--on-error", "report", code=1).stdout.splitlines()
             self.assertEqual([json.loads(line)["seq"] for line in reported], list(range(10)))
             skipped = mill(*args, "--on-error", "skip").stdout.splitlines()
-            self.assertEqual([json.loads(line)["seq"] for line in skipped], [0, 1, 2, 4, 5, 6, 7, 8, 9])
+            self.assertEqual(
+                [json.loads(line)["seq"] for line in skipped], [0, 1, 2, 4, 5, 6, 7, 8, 9]
+            )
 
     def test_an_end_ends_and_a_skip_leaves_out(self):
         config = self.pipelines("[{skip_at: {items: [3]}}, {end_at: {items: [12]}}]")
@@ -202,7 +253,9 @@ class Errors(WithFolder):
         mill("gen", "digits", "--config", DIGITS, code=2)  # no batch size
         mill("gen", "digits", "--config", DIGITS, "--batch-size", "0", code=2)
         mill("gen", "digits", "--config", DIGITS, *ORDER, "--prefech", "3", code=2)
-        mill("gen", "digits", "--config", DIGITS, *ORDER, "--n-epochs", "1", "--n-iters", "1", code=2)
+        mill(
+            "gen", "digits", "--config", DIGITS, *ORDER, "--n-epochs", "1", "--n-iters", "1", code=2
+        )
         error = mill("gen", "nothing", "--config", DIGITS, *ORDER, code=1).stderr
         self.assertIn("digits, digits-locked", error)
         error = mill("list", "--server", "tcp://127.0.0.1:1", "--timeout", "1", code=3).stderr
@@ -210,9 +263,11 @@ class Errors(WithFolder):
         self.assertRegex(mill("version").stdout, r"^batchmill \d+\.\d+\.\d+\n$")
 
     def test_senseless_orders_are_refused_by_name(self):
-        for args, name in ((["--batch-size", "2000", "--drop-last"], "batch_size"),
-                           (["--batch-size", "99999999999"], "batch_size"),
-                           (["--batch-size", "4", "--prefetch", "100000"], "prefetch")):
+        for args, name in (
+            (["--batch-size", "2000", "--drop-last"], "batch_size"),
+            (["--batch-size", "99999999999"], "batch_size"),
+            (["--batch-size", "4", "--prefetch", "100000"], "prefetch"),
+        ):
             self.assertIn(name, mill("gen", "digits", "--config", DIGITS, *args, code=1).stderr)
         # More than there is, without drop_last, is one short batch; an empty source is a clean end.
         lines = jsonl("digits", "--config", DIGITS, "--batch-size", "2000")
@@ -224,11 +279,21 @@ class Serve(WithFolder):
     def test_check_says_file_line_and_path(self):
         self.assertIn("ok, 2 pipelines", mill("serve", DIGITS, "--check").stdout)
         cases = (
-            ("pipelines:\n  p: {source: count}\n", "2: pipelines.p.source", "expected one of `sources`"),
-            ("sources: {s: {range: {n: 3}}}\npipelines:\n  p:\n    source: s\n    actions:\n      - cast: {components: x, dtype: float23}\n",
-             "6: pipelines.p.actions[0].cast.dtype", "float32"),
-            ("sources: {s: {range: {n: 3}}}\npipelines:\n  p:\n    source: s\n    actions:\n      - noop\n      - burn: {ms: 1}\n        use_lock: 3\n",
-             "8: pipelines.p.actions[1].use_lock", "expected true, false or a lock's name"),
+            (
+                "pipelines:\n  p: {source: count}\n",
+                "2: pipelines.p.source",
+                "expected one of `sources`",
+            ),
+            (
+                RANGE + "      - cast: {components: x, dtype: float23}\n",
+                "6: pipelines.p.actions[0].cast.dtype",
+                "float32",
+            ),
+            (
+                RANGE + "      - noop\n      - burn: {ms: 1}\n        use_lock: 3\n",
+                "8: pipelines.p.actions[1].use_lock",
+                "expected true, false or a lock's name",
+            ),
             ("workers: many\n", "1: workers", "whole number"),
             ("wrokers: 3\n", "1: wrokers", "expected one of listen, workers"),
             ("workers: 3\nworkers: 4\n", "2", "twice"),
@@ -253,20 +318,29 @@ class Serve(WithFolder):
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             self.assertIsNone(server.process.poll())  # it drains: the stream may go on
-            error = mill("gen", "p", "--server", server.url, "--batch-size", "1", "--timeout", "2", code=3).stderr
+            error = mill(
+                "gen", "p", "--server", server.url, "--batch-size", "1", "--timeout", "2", code=3
+            ).stderr
             self.assertIn("takes nothing new", error)
             server.process.send_signal(signal.SIGTERM)
             self.assertEqual(server.process.wait(30), 0)
 
     def client(self, server, *args, stdout=subprocess.DEVNULL):
-        client = subprocess.Popen([MILL, "gen", "p", "--server", server.url, "--batch-size", "1", "--quiet", *args],
-                                  cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        client = subprocess.Popen(
+            [MILL, "gen", "p", "--server", server.url, "--batch-size", "1", "--quiet", *args],
+            cwd=ROOT,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self.addCleanup(lambda: (client.kill(), client.communicate()))
         return client
 
     def test_a_client_whose_server_was_killed_gives_up_after_its_timeout(self):
         with Server(self.pipelines("[{wait: {ms: 20}}]", n=100000)) as server:
-            client = self.client(server, "--timeout", "2", "--output", "jsonl", stdout=subprocess.PIPE)
+            client = self.client(
+                server, "--timeout", "2", "--output", "jsonl", stdout=subprocess.PIPE
+            )
             client.stdout.readline()
             server.process.kill()
             _, error = client.communicate(timeout=60)
@@ -276,7 +350,9 @@ class Serve(WithFolder):
     def test_a_killed_client_disturbs_nobody(self):
         with Server(self.pipelines("[{wait: {ms: 20}, use_lock: gpu}]", n=1000)) as server:
             for _ in range(5):
-                client = self.client(server, "--prefetch", "9", "--output", "jsonl", stdout=subprocess.PIPE)
+                client = self.client(
+                    server, "--prefetch", "9", "--output", "jsonl", stdout=subprocess.PIPE
+                )
                 client.stdout.readline()
                 client.kill()
                 client.wait()
@@ -290,7 +366,9 @@ class Serve(WithFolder):
             self.assertEqual(server.stop(), 0)
 
     def test_logs_are_json_when_asked(self):
-        done = mill("serve", DIGITS, "--listen", "tcp://256.0.0.1:1", "--log-format", "json", code=1)
+        done = mill(
+            "serve", DIGITS, "--listen", "tcp://256.0.0.1:1", "--log-format", "json", code=1
+        )
         line = json.loads(done.stderr.splitlines()[-1])
         self.assertEqual((line["level"], line["event"]), ("error", "cannot-start"))
 
@@ -303,14 +381,27 @@ class RunNextTrace(WithFolder):
         self.assertEqual(int(got["pixels.count"]), data.size)
         self.assertAlmostEqual(float(got["pixels.mean"]) / data.mean(), 1, places=12)
         self.assertAlmostEqual(float(got["pixels.std"]) / data.std(), 1, places=12)
-        self.assertEqual((float(got["pixels.min"]), float(got["pixels.max"])), (data.min(), data.max()))
+        self.assertEqual(
+            (float(got["pixels.min"]), float(got["pixels.max"])), (data.min(), data.max())
+        )
         self.assertIn("29 batches, 1797 items, 0 skipped, 0 failed", out)
         again = mill("run", "digits", "--config", DIGITS, *ORDER, "--prefetch", "0").stdout
-        self.assertEqual(dict(re.findall(r"^  (pixels\.\w+) = (\S+)$", again, re.M)), got)  # to the last digit
+        self.assertEqual(
+            dict(re.findall(r"^  (pixels\.\w+) = (\S+)$", again, re.M)), got
+        )  # to the last digit
 
     def test_a_cursor_lives_on_the_server(self):
         with Server() as server:
-            args = ["next", "digits", "--server", server.url, "--batch-size", "600", "--cursor", "mine"]
+            args = [
+                "next",
+                "digits",
+                "--server",
+                server.url,
+                "--batch-size",
+                "600",
+                "--cursor",
+                "mine",
+            ]
             lines = [json.loads(mill(*args).stdout) for _ in range(3)]
             self.assertEqual([line["seq"] for line in lines], [0, 1, 2])
             self.assertEqual([i for line in lines for i in line["items"]], list(range(1797)))
@@ -322,27 +413,55 @@ class RunNextTrace(WithFolder):
 
     def test_a_trace_shows_that_the_lock_never_held_two(self):
         out = self.folder / "trace.json"
-        mill("trace", "digits-locked", "--config", DIGITS, "--batch-size", "64", "--prefetch", "7", "--out", str(out))
+        mill(
+            "trace",
+            "digits-locked",
+            "--config",
+            DIGITS,
+            "--batch-size",
+            "64",
+            "--prefetch",
+            "7",
+            "--out",
+            str(out),
+        )
         events = json.loads(out.read_text())["traceEvents"]
-        burns = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["name"] == "burn" and e["pid"] == 2)
+        burns = sorted(
+            (e["ts"], e["ts"] + e["dur"]) for e in events if e["name"] == "burn" and e["pid"] == 2
+        )
         self.assertEqual(len(burns), 29)
         for (_, ended), (started, _) in zip(burns, burns[1:]):
             self.assertGreaterEqual(started, ended)
         self.assertTrue(any(e["name"] == "waits for lock burn" for e in events))
-        gantt = mill("trace", "digits-locked", "--config", DIGITS, "--batch-size", "64", "--prefetch", "7", "--gantt").stdout
+        gantt = mill(
+            "trace",
+            "digits-locked",
+            "--config",
+            DIGITS,
+            "--batch-size",
+            "64",
+            "--prefetch",
+            "7",
+            "--gantt",
+        ).stdout
         self.assertEqual(len(re.findall(r"^batch +\d+ \|.{72}\|$", gantt, re.M)), 12)
         self.assertIn("29 batches held lock burn, never two at once", gantt)
 
     def test_list_and_describe(self):
-        self.assertRegex(mill("list", "--config", DIGITS).stdout, r"(?m)^digits +digits +1797  [0-9a-f]{16}$")
+        self.assertRegex(
+            mill("list", "--config", DIGITS).stdout, r"(?m)^digits +digits +1797  [0-9a-f]{16}$"
+        )
         text = mill("describe", "digits-locked", "--config", DIGITS).stdout
         self.assertIn("read -> cast+scale -> wait -> burn -> wait", text)
         self.assertIn("per batch, lock burn", text)
 
     def test_actions_and_sources_document_themselves(self):
         actions = mill("actions").stdout
-        for name in ("noop cast scale normalize clip select rename drop reshape one_hot add_noise accumulate wait "
-                     "burn fail_at skip_at end_at").split():
+        for name in (
+            "noop cast scale normalize clip select rename drop reshape one_hot add_noise "
+            "accumulate wait "
+            "burn fail_at skip_at end_at"
+        ).split():
             self.assertRegex(actions, rf"(?m)^{name} \(per (item|batch)")
         self.assertRegex(actions, r"(?m)^  factor +float, default 1: ")
         sources = mill("sources").stdout

@@ -49,7 +49,7 @@ static void assert_shape(const char *text, const char *shape)
 // What follows the time of day, which is of a fixed width.
 static void assert_logs(void (*run)(void *), const void *arg, const char *expected)
 {
-    char *text = stderr_of(run, (void *)(uintptr_t)arg);
+    char *text = stderr_of(run, (void *)(uintptr_t)arg); // NOLINT(performance-no-int-to-ptr)
     bool json = text[0] == '{';
     assert_shape(text,
                  json ? "{\"time\":\"0000-00-00T00:00:00.000Z\"" : "time=0000-00-00T00:00:00.000Z");

@@ -240,7 +240,7 @@ static void every_allocation_of_an_open_may_fail(void **state)
             struct bm_executor *executor = &host.mill.executor.base;
             call.exchange.request.open.cursor = cursors[k];
             call.exchange.request.open.position = "";
-            call.exchange.request.open.nonce = n + 1000 * k;
+            call.exchange.request.open.nonce = n + (uint64_t)1000 * k;
             bm_fake_heap_fail_at(n);
             executor->enter(executor);
             bm_session_request(host.session, &call.exchange);

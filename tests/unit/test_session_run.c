@@ -196,7 +196,7 @@ static void a_detached_run_goes_on_alone_and_keeps_its_report_for_a_lease(void *
     struct bm_open_request open = open_of("slow");
     open.detached = true;
     const char *id = run_of(open);
-    fake_host_pass(&host, 10 * LEASE_MS);
+    fake_host_pass(&host, (uint64_t)10 * LEASE_MS);
     assert_int_equal(nstreams(), 1);
     while (mill_deferred_count() > 0)
         fake_host_finish(&host, 0);
