@@ -136,8 +136,6 @@ void bm_server_stop(struct bm_server *server)
 {
     if (server == NULL)
         return;
-    if (server->transport != NULL)
-        bm_transport_close_listeners(server->transport);
     if (server->session != NULL) {
         server->executor->enter(server->executor);
         bm_session_close(server->session);

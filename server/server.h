@@ -2,8 +2,8 @@
 // Layer: server (may include src/). Used by `batchmill serve` and, over inproc://, by a client
 // that brings its server along.
 //
-// Closing goes from the outside in: no new connection, every stream closed and its waiting requests
-// answered, the workers done with their steps, then the sockets. Threads that it starts ignore
+// It stops from the inside out: every stream is closed and its waiting requests are answered, the
+// workers finish their steps, then the connections are shut down. Threads that it starts ignore
 // signals.
 //
 // Threads: _start and _stop on one thread; the rest from any.

@@ -23,7 +23,7 @@ enum {
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
     BM_SESSION_REPLY_BYTES = 1024 * 1024,          // of a reply, when the client sets no max_bytes
-    BM_SESSION_REPLY_BYTES_MAX = 64 * 1024 * 1024, // whatever it sets; one batch always fits
+    BM_SESSION_REPLY_BYTES_MAX = 16 * 1024 * 1024, // whatever it sets; one batch always fits
 };
 
 struct bm_session;

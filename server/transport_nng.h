@@ -2,23 +2,26 @@
 //
 // Each request that came and is not answered yet has a context of its own, so one that waits for
 // a batch holds up no other. There are as many contexts as the busiest moment needed, up to a
-// limit, and each peer may keep only a part of them busy: a peer that asks without reading its
-// answers is cut off, and the others do not notice.
+// limit, and a peer may keep only a part of them busy: who asks without reading its answers loses
+// requests, and the others do not notice.
 //
 // Web browsers speak to a ws:// URL with the subprotocol rep.sp.nanomsg.org; the host in their
 // URL must be spelled as in ours. Nothing here checks who a peer is, so only addresses of this
 // machine are listened on, unless told otherwise.
 //
-// Threads: _new, _listen, _close_listeners and _free on one thread; _reply from any.
+// Threads: _new, _listen and _free on one thread; _reply from any.
 #pragma once
 #include "run/executor.h"
 #include "server/session.h"
 
 enum {
-    BM_CONTEXTS_MAX = 4096,         // requests on their way, of all peers
-    BM_PEER_REQUESTS_MAX = 64,      // of one connection; more are answered RESOURCE_EXHAUSTED
-    BM_PEER_REQUESTS_CUT_OFF = 128, // and from here on the connection is closed
-    BM_SEND_TIMEOUT_MS = 2000,      // how long an answer may wait for the peer to read others
+    BM_CONTEXTS_MAX = 16384,   // requests on their way, of all peers
+    BM_PEER_REQUESTS_MAX = 64, // of one connection; more are answered RESOURCE_EXHAUSTED, or not
+                               // at all when it does not read
+    // How long an answer may wait for the peer to read the one before it, for whose length there
+    // is more time.
+    BM_SEND_TIMEOUT_MS = 2000,
+    BM_SEND_BYTES_PER_MS_MIN = 1024,
 };
 
 struct bm_transport;
@@ -35,6 +38,5 @@ const char *bm_transport_url(const struct bm_transport *transport, unsigned i); 
 // For bm_session_host.reply: sends exchange->reply and takes the exchange back.
 void bm_transport_reply(struct bm_exchange *exchange);
 
-void bm_transport_close_listeners(struct bm_transport *transport);
 // The session is closed and flushed, and only nng's own threads may still flush it. NULL is fine.
 void bm_transport_free(struct bm_transport *transport);
