@@ -420,12 +420,28 @@ static uint64_t stream_position(const struct batchmill_stream *stream)
     return stream->stopped.code != BATCHMILL_OK ? stream->window.base : stream->window.want;
 }
 
+static bool stream_flies(const struct batchmill_stream *stream)
+{
+    bool flies = false;
+    for (unsigned i = 0; i < NFLIGHTS; i++)
+        flies |= stream->flights[i].busy;
+    return flies;
+}
+
 // Nothing is under way afterwards. Gives the mutex back meanwhile; `trouble` or `closing` keeps
-// others from sending.
+// others from sending. The server was told, so it answers what is parked there at once: that is
+// waited for, within bounds, because nng 1.5.2 can hang when it closes a connection on which a
+// message is coming in.
 static void stream_land(struct batchmill_stream *stream) BM_REQUIRES(stream->client->mutex)
 {
+    uint64_t since_ns;
+    uint64_t deadline_ns = bm_client_now_ns() + CLOSE_MS * NS_PER_MS;
     while (stream->nsenders > 0)
         bm_cond_wait(&stream->client->changed, &stream->client->mutex);
+    while (stream_flies(stream) &&
+           bm_client_transport_connected(stream->connection->transport, &since_ns) &&
+           bm_cond_wait_until(&stream->changed, &stream->client->mutex, deadline_ns))
+        ;
     bm_mutex_unlock(&stream->client->mutex);
     for (unsigned i = 0; i < NFLIGHTS; i++) {
         bm_client_call_free(stream->flights[i].call);

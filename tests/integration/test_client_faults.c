@@ -7,6 +7,14 @@
 #include "fakes/client_fixture.h"
 #include "support.h"
 
+// nng 1.5.2 loses a request that it hands to a connection which is being closed at that moment
+// (its issue 1713); the client does not notice, since nng sends another copy.
+const char *__lsan_default_suppressions(void); // NOLINT: this is its name
+const char *__lsan_default_suppressions(void)  // NOLINT
+{
+    return "leak:bm_client_call_start\n";
+}
+
 // ---- Connections that do not last ----
 
 struct diary {
