@@ -4,6 +4,7 @@
 // rounds, and prints medians, so that a slow spell of the machine hits every row alike.
 // Threads: the main thread only.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -27,7 +28,7 @@ struct bench_rate {
 struct bench_rate bench_local(const char *config_yaml, const char *pipeline, uint64_t batch_size,
                               unsigned prefetch, unsigned workers, uint64_t nbatches);
 // Over the network, from `server`: batches per second; *ret_bytes gets the tensor bytes.
-double bench_remote(const char *url, const char *pipeline, uint64_t batch_size, unsigned prefetch,
-                    uint64_t nbatches, uint64_t *ret_bytes);
+double bench_remote(const char *url, const char *pipeline, uint64_t batch_size, bool shuffle,
+                    unsigned prefetch, uint64_t nbatches, uint64_t *ret_bytes);
 // A bare TCP sender in another process: bytes per second of `nmessages` of `size` bytes.
 double bench_raw_tcp(uint64_t size, uint64_t nmessages);

@@ -88,10 +88,10 @@ static void measure(const char *url, unsigned round, uint64_t n)
     uint64_t large = n / 50; // batches of 1 MiB
     rows[NOOP_LOCAL].values[round] =
         bench_local(config_yaml, "noop3", 32, 15, WORKERS, n).per_second;
-    rows[NOOP_TCP].values[round] = bench_remote(url, "noop3", 32, 3, n / 4, NULL);
-    rows[NOOP_TCP_WIDE].values[round] = bench_remote(url, "noop3", 32, 63, n, NULL);
+    rows[NOOP_TCP].values[round] = bench_remote(url, "noop3", 32, true, 3, n / 4, NULL);
+    rows[NOOP_TCP_WIDE].values[round] = bench_remote(url, "noop3", 32, true, 63, n, NULL);
     rows[RAW_1M].values[round] = bench_raw_tcp(MIB, large) / 1e6;
-    rate = bench_remote(url, "bare", MIB / sizeof(int64_t), 3, large, &bytes);
+    rate = bench_remote(url, "bare", MIB / sizeof(int64_t), false, 3, large, &bytes);
     rows[TCP_1M].values[round] = rate * (double)bytes / (double)large / 1e6;
     // The cost of an action is what a pipeline costs more with than without.
     double bare = bench_local(config_yaml, "bare", 32, 15, 1, n).cpu_seconds_each;
@@ -145,7 +145,8 @@ int main(int argc, char **argv)
         measure(server.url, round, quick ? 4000 : 20000);
     bench_server_stop(&server);
     if (!json)
-        printf("%u interleaved rounds; batches of 32 int64 (noop, actions) and of 1 MiB (1m); "
+        printf("%u interleaved rounds; shuffled batches of 32 int64 (noop, actions), unshuffled "
+               "ones of 1 MiB (1m); "
                "%d workers\n",
                rounds, WORKERS);
     print_rows(rounds, json);

@@ -76,15 +76,15 @@ static void remote_check(enum batchmill_code code, const struct batchmill_error 
         bench_die("remote", error->text);
 }
 
-double bench_remote(const char *url, const char *pipeline, uint64_t batch_size, unsigned prefetch,
-                    uint64_t nbatches, uint64_t *ret_bytes)
+double bench_remote(const char *url, const char *pipeline, uint64_t batch_size, bool shuffle,
+                    unsigned prefetch, uint64_t nbatches, uint64_t *ret_bytes)
 {
     struct batchmill_error error = {0};
     struct batchmill_client *client = NULL;
     struct batchmill_stream *stream = NULL;
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
     order.batch_size = batch_size;
-    order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
+    order.shuffle = shuffle ? BATCHMILL_SHUFFLE_SEEDED : BATCHMILL_SHUFFLE_OFF;
     order.seed = 7;
     order.n_iters = nbatches;
     order.prefetch = prefetch;
