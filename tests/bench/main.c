@@ -8,18 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/bench.h"
 
 enum { ROUNDS_MAX = 21, NROWS = 8, NOOP_ACTIONS = 3, BATCH_ACTIONS = 8, WORKERS = 2 };
+enum { BLOCKS = 1024, BLOCK_BYTES = 16 * 1024 };
 #define MIB ((uint64_t)1 << 20)
 
-static const char config_yaml[] =
+static char config_yaml[2048];
+
+// %s: a file of BLOCKS items of 16 KiB, so that a batch of 64 is 1 MiB.
+static const char config_format[] =
     "listen: ['tcp://127.0.0.1:0']\n"
     "sources:\n"
     "  million: {range: {n: 1000000}}\n"
+    "  blocks: {npy: {path: '%s'}}\n"
     "pipelines:\n"
     "  bare: {source: million}\n"
+    "  blocks: {source: blocks}\n"
     "  noop3: {source: million, actions: [noop, noop, noop]}\n"
     "  batch8: {source: million, actions: [burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0},\n"
     "    burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}]}\n"
@@ -91,7 +98,7 @@ static void measure(const char *url, unsigned round, uint64_t n)
     rows[NOOP_TCP].values[round] = bench_remote(url, "noop3", 32, true, 3, n / 4, NULL);
     rows[NOOP_TCP_WIDE].values[round] = bench_remote(url, "noop3", 32, true, 63, n, NULL);
     rows[RAW_1M].values[round] = bench_raw_tcp(MIB, large) / 1e6;
-    rate = bench_remote(url, "bare", MIB / sizeof(int64_t), false, 3, large, &bytes);
+    rate = bench_remote(url, "blocks", MIB / BLOCK_BYTES, true, 3, large, &bytes);
     rows[TCP_1M].values[round] = rate * (double)bytes / (double)large / 1e6;
     // The cost of an action is what a pipeline costs more with than without.
     double bare = bench_local(config_yaml, "bare", 32, 15, 1, n).cpu_seconds_each;
@@ -127,6 +134,33 @@ static void print_rows(unsigned rounds, bool json)
     }
 }
 
+// Pseudo-random bytes as a NumPy array [BLOCKS, BLOCK_BYTES] of uint8.
+static void write_blocks(const char *path)
+{
+    static unsigned char block[BLOCK_BYTES];
+    char header[128] = {(char)0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 118, 0};
+    FILE *file = fopen(path, "wbe");
+    if (file == NULL)
+        bench_die("cannot write", path);
+    memset(header + 10, ' ', sizeof header - 10);
+    int length = snprintf(header + 10, sizeof header - 10,
+                          "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, %d), }", BLOCKS,
+                          BLOCK_BYTES);
+    header[10 + length] = ' ';
+    header[sizeof header - 1] = '\n';
+    fwrite(header, 1, sizeof header, file);
+    uint64_t random = 1;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        for (unsigned j = 0; j < BLOCK_BYTES; j++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            block[j] = (unsigned char)(random >> 56);
+        }
+        fwrite(block, 1, sizeof block, file);
+    }
+    if (fclose(file) != 0)
+        bench_die("cannot write", path);
+}
+
 int main(int argc, char **argv)
 {
     bool json = false, quick = false;
@@ -139,15 +173,19 @@ int main(int argc, char **argv)
         }
     }
     unsigned rounds = quick ? 1 : 5;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/batchmill-bench-%ld.npy", (long)getpid());
+    write_blocks(path);
+    snprintf(config_yaml, sizeof config_yaml, config_format, path);
     struct bench_server server;
     bench_server_start(&server, config_yaml, WORKERS);
     for (unsigned round = 0; round < rounds; round++)
         measure(server.url, round, quick ? 4000 : 20000);
     bench_server_stop(&server);
+    unlink(path);
     if (!json)
-        printf("%u interleaved rounds; shuffled batches of 32 int64 (noop, actions), unshuffled "
-               "ones of 1 MiB (1m); "
-               "%d workers\n",
+        printf("%u interleaved rounds; shuffled batches of 32 int64 (noop, actions) and of "
+               "64 x 16 KiB (1m); %d workers\n",
                rounds, WORKERS);
     print_rows(rounds, json);
     return 0;
