@@ -28,12 +28,10 @@ static uint64_t no_time(const struct bm_job *job)
     return 0;
 }
 
-void fake_host_init(struct fake_host *host)
+void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
 {
     *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random}};
-    mill_init(&host->mill, 1, 1, 0, NULL); // one worker: actions `hand` wait in the order of seq
-    host->mill.executor.eager = true;
-    host->mill.executor.duration = no_time;
+    mill_init(&host->mill, nworkers, seed, 0, NULL);
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
     const struct bm_session_config config = {
         .scheduler = host->mill.scheduler,
@@ -46,6 +44,13 @@ void fake_host_init(struct fake_host *host)
     assert_int_equal(bm_session_new(&config, &host->session, NULL), BM_OK);
     host->mill.executor.flush = host_flush;
     host->mill.executor.flush_context = host->session;
+}
+
+void fake_host_init(struct fake_host *host)
+{
+    fake_host_init_seeded(host, 1, 1); // one worker: actions `hand` wait in the order of seq
+    host->mill.executor.eager = true;
+    host->mill.executor.duration = no_time;
 }
 
 void fake_host_fini(struct fake_host *host)
