@@ -74,7 +74,7 @@ static void stream_answer_batches(struct stream *stream, struct bm_exchange *exc
         batches->outcomes[batches->noutcomes++] = outcome;
     }
     struct bm_stream_counts counts = bm_stream_counts(stream->stream);
-    batches->end = counts.ended && next->first + batches->noutcomes >= counts.end_seq;
+    batches->end = next->first + batches->noutcomes >= counts.end_seq;
     batches->end_seq = batches->end ? counts.end_seq : 0;
     batches->stopped = batches->end && counts.stopped;
     session_answer(stream->holding.session, exchange);
@@ -136,8 +136,6 @@ static enum bm_status stream_acknowledge(struct stream *stream, const struct bm_
     // Nothing runs before the first batch was asked for: to keep the lease is not to ask.
     if (next->max_batches > 0 || next->ack > counts.asked)
         bm_stream_ask(stream->stream, next->ack);
-    if (next->ack > counts.asked)
-        stream_serve(stream); // somebody may wait for what is released now
     return BM_OK;
 }
 
@@ -155,7 +153,7 @@ void session_stream_next(struct session_holding *holding, struct bm_exchange *ex
         got = stream_look(stream, next->first);
     if (stream_can_answer(got))
         stream_answer(stream, exchange, got);
-    else if (next->max_batches == 0 || next->wait_ms == 0)
+    else if (next->max_batches == 0)
         stream_answer_empty(holding, exchange);
     else if (session_park(holding, exchange, next->wait_ms, &error) != BM_OK)
         session_fail(holding->session, exchange, &error);
