@@ -118,7 +118,7 @@ static void maps_keep_the_order_in_which_they_were_written(void **state)
 {
     (void)state;
     struct bm_value *map = bm_value_new(BM_VALUE_MAP, "f");
-    char key[8];
+    char key[16];
     for (unsigned i = 0; i < 100; i++) {
         snprintf(key, sizeof key, "k%u", 99 - i);
         assert_true(bm_value_append(map, key, bm_value_new(BM_VALUE_LIST, key)));
