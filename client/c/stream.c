@@ -501,12 +501,15 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
 static enum batchmill_code stream_give_trouble(struct batchmill_stream *stream,
                                                struct batchmill_error *error)
 {
-    enum batchmill_code code = stream->trouble.code;
-    if (error != NULL)
-        *error = stream->trouble;
+    struct batchmill_error trouble = stream->trouble;
     stream->trouble.code = BATCHMILL_OK;
     stream->trouble_ns = 0;
-    return code;
+    if (trouble.code == BATCHMILL_UNAVAILABLE)
+        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "%s: %s (tried for %u ms)",
+                              stream->client->url, trouble.text, stream->client->timeout_ms);
+    if (error != NULL)
+        *error = trouble;
+    return trouble.code;
 }
 
 // OK: there is no trouble any more, and asking goes on.

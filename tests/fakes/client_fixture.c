@@ -1,6 +1,7 @@
 #include "fakes/client_fixture.h"
 
 #include <inttypes.h>
+#include <nng/nng.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -111,6 +112,13 @@ int host_teardown(void **state)
 {
     (void)state;
     host_fini(&the_host);
+    return 0;
+}
+
+int host_last(void **state)
+{
+    (void)state;
+    nng_fini();
     return 0;
 }
 

@@ -37,6 +37,7 @@ void host_stop(struct host *host);
 void host_fini(struct host *host);
 int host_setup(void **state); // for cmocka: the_host with 2 workers
 int host_teardown(void **state);
+int host_last(void **state); // after all tests: nng frees what it closed in the background
 
 // ---- A client ----
 

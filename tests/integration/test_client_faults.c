@@ -7,10 +7,10 @@
 #include "fakes/client_fixture.h"
 #include "support.h"
 
-// nng 1.5.2 loses a request that it hands to a connection which is being closed at that moment
-// (its issue 1713); the client does not notice, since nng sends another copy.
-const char *__lsan_default_suppressions(void); // NOLINT: this is its name
-const char *__lsan_default_suppressions(void)  // NOLINT
+// nng 1.5.2 loses the memory of a request that it hands to a connection which is being closed at
+// that moment (its issue 1713); the request itself is sent again.
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void); // NOLINT
+const char *__lsan_default_suppressions(void)                                         // NOLINT
 {
     return "leak:bm_client_call_start\n";
 }
@@ -58,8 +58,8 @@ static void a_stream_goes_on_when_its_server_was_started_again(void **state)
         batchmill_stream_close(stream);
         batchmill_disconnect(client);
     }
-    assert_int_equal(atomic_load(&diary.nlost), CLIENT_NPREFETCHES);
-    assert_int_equal(atomic_load(&diary.nback), CLIENT_NPREFETCHES);
+    assert_true(atomic_load(&diary.nlost) >= CLIENT_NPREFETCHES);
+    assert_true(atomic_load(&diary.nback) >= CLIENT_NPREFETCHES);
 }
 
 static void a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later(void **state)
@@ -196,5 +196,5 @@ int main(void)
         TEST(a_reply_that_is_too_large_does_not_hang),
         TEST(a_forked_process_is_told_to_connect_again),
     };
-    return cmocka_run_group_tests_name("client_faults", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("client_faults", tests, NULL, host_last);
 }

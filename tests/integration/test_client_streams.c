@@ -433,5 +433,5 @@ int main(void)
         TEST(many_threads_have_streams_of_one_client),
         TEST(a_waiting_consumer_can_be_cancelled_from_another_thread),
     };
-    return cmocka_run_group_tests_name("client_streams", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("client_streams", tests, NULL, host_last);
 }
