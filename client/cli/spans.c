@@ -123,11 +123,13 @@ static unsigned gantt_column(const struct gantt *gantt, uint64_t ns)
     return column < gantt->columns ? (unsigned)column : gantt->columns - 1;
 }
 
+// The column where a span ends belongs to whoever begins there, so that two spans that follow
+// each other never share one; every span has at least one column.
 static void gantt_paint(const struct gantt *gantt, char *row, uint64_t from_ns, uint64_t to_ns,
                         char with)
 {
-    unsigned to = gantt_column(gantt, to_ns);
-    for (unsigned column = gantt_column(gantt, from_ns); column <= to; column++) {
+    unsigned from = gantt_column(gantt, from_ns), to = gantt_column(gantt, to_ns);
+    for (unsigned column = from; column < to || column == from; column++) {
         if (row[column] == ' ' || with != '.') // an action covers the wait beside it
             row[column] = with;
     }
