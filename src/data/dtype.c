@@ -146,6 +146,20 @@ static double double_round(double value) // to nearest even; |value| < 2^52
     return (value + big) - big;
 }
 
+// Integers of 32 bits or fewer. The sum with 1.5 * 2^52 has no room for a fraction, so it is
+// rounded, and its lowest bits are the integer's. Having no branch, it takes half the time.
+static inline uint32_t word_from_double(double value, double low, double high)
+{
+    const double big = 0x1.8p52;
+    uint64_t bits;
+    value = value == value ? value : 0;
+    value = value > low ? value : low;
+    value = value < high ? value : high;
+    value += big;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint32_t)bits;
+}
+
 static int64_t int64_from_double(double value)
 {
     if (!(value == value))
@@ -237,7 +251,7 @@ double bm_dtype_get(enum bm_dtype dtype, const void *data, uint64_t index)
 }
 
 // Stores of each wide type into each dtype. The loops below are these, inlined.
-#define DEFINE_INTEGER_STORES(name, type, low, high)                                               \
+#define DEFINE_INTEGER_STORES(name, type, low, high, from_d)                                       \
     static inline type name##_from_i(int64_t v)                                                    \
     {                                                                                              \
         return (type)(v < (low) ? (low) : v > (int64_t)(high) ? (high) : v);                       \
@@ -248,15 +262,17 @@ double bm_dtype_get(enum bm_dtype dtype, const void *data, uint64_t index)
     }                                                                                              \
     static inline type name##_from_d(double v)                                                     \
     {                                                                                              \
-        return name##_from_i(int64_from_double(v));                                                \
+        return (type)(from_d);                                                                     \
     }
-DEFINE_INTEGER_STORES(int8, int8_t, INT8_MIN, INT8_MAX)
-DEFINE_INTEGER_STORES(int16, int16_t, INT16_MIN, INT16_MAX)
-DEFINE_INTEGER_STORES(int32, int32_t, INT32_MIN, INT32_MAX)
-DEFINE_INTEGER_STORES(int64, int64_t, INT64_MIN, INT64_MAX)
-DEFINE_INTEGER_STORES(uint8, uint8_t, 0, UINT8_MAX)
-DEFINE_INTEGER_STORES(uint16, uint16_t, 0, UINT16_MAX)
-DEFINE_INTEGER_STORES(uint32, uint32_t, 0, UINT32_MAX)
+DEFINE_INTEGER_STORES(int8, int8_t, INT8_MIN, INT8_MAX, word_from_double(v, INT8_MIN, INT8_MAX))
+DEFINE_INTEGER_STORES(int16, int16_t, INT16_MIN, INT16_MAX,
+                      word_from_double(v, INT16_MIN, INT16_MAX))
+DEFINE_INTEGER_STORES(int32, int32_t, INT32_MIN, INT32_MAX,
+                      word_from_double(v, INT32_MIN, INT32_MAX))
+DEFINE_INTEGER_STORES(int64, int64_t, INT64_MIN, INT64_MAX, int64_from_double(v))
+DEFINE_INTEGER_STORES(uint8, uint8_t, 0, UINT8_MAX, word_from_double(v, 0, UINT8_MAX))
+DEFINE_INTEGER_STORES(uint16, uint16_t, 0, UINT16_MAX, word_from_double(v, 0, UINT16_MAX))
+DEFINE_INTEGER_STORES(uint32, uint32_t, 0, UINT32_MAX, word_from_double(v, 0, UINT32_MAX))
 
 static inline uint64_t uint64_from_i(int64_t v)
 {

@@ -1,7 +1,7 @@
 // order.h -- which items batch `seq` holds: a pure function. Layer: data (may include base).
 //
 // Nothing is remembered: any server computes batch 123,456 without the ones before it, and a
-// billion items cost no memory. PROTOCOL.md gives the algorithm for other languages, and
+// billion items cost no memory. proto/ORDER.md gives the algorithm for other languages, and
 // proto/golden/order.json its test vectors.
 // Threads: immutable after bm_order_init(); any thread.
 #pragma once

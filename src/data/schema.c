@@ -52,7 +52,7 @@ static enum bm_status component_check(const struct bm_component *component, stru
         return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
                        "a component's name: expected " BM_NAME_RULE ", got \"%.40s\"",
                        component->name);
-    if (component->dtype == BM_DTYPE_NONE)
+    if (!bm_dtype_is_number(component->dtype) && !bm_dtype_is_text(component->dtype))
         return bm_fail(err, BM_INVALID_ARGUMENT, component->name, "expected a dtype of %s",
                        bm_dtype_names());
     if (bm_dtype_is_text(component->dtype) && (!component->ragged || component->ndim != 0))

@@ -122,6 +122,8 @@ static void a_component_needs_a_dtype(void **state)
     (void)state;
     assert_refused((struct bm_component){"a", BM_DTYPE_NONE, false, 0, {0}}, "a",
                    "bool, int8, int16");
+    assert_refused((struct bm_component){"a", (enum bm_dtype)(BM_STRING + 1), false, 0, {0}}, "a",
+                   "bool, int8, int16");
 }
 
 static void text_is_ragged_without_axes(void **state)
