@@ -202,10 +202,10 @@ enum bm_status session_plan_make(struct bm_session *session, const struct bm_ope
                                bm_pipeline_source(plan.pipeline)->nitems, err);
     if (status != BM_OK)
         return status;
-    uint64_t nbatches = bm_order_nbatches(&plan.order);
-    if (nbatches != BM_ORDER_ENDLESS && position.seq > nbatches)
+    uint64_t seq_max = bm_order_seq_max(&plan.order);
+    if (position.seq > seq_max)
         return bm_fail(err, BM_OUT_OF_RANGE, "position", "expected at most batch %llu, got %llu",
-                       ULL(nbatches), ULL(position.seq));
+                       ULL(seq_max), ULL(position.seq));
     plan.first_seq = position.seq;
     *ret_plan = plan;
     return BM_OK;

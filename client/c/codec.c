@@ -48,7 +48,7 @@ static enum batchmill_code order_fill(const struct batchmill_order *order, Batch
     to->drop_last = order->drop_last;
     to->epoch_border = (Batchmill__V1__EpochBorder)order->epoch_border;
     to->shard_index = order->shard_index;
-    to->shard_count = order->shard_count;
+    to->shard_count = order->shard_count == 1 ? 0 : order->shard_count; // all: not given
     return BATCHMILL_OK;
 }
 

@@ -206,6 +206,11 @@ uint64_t bm_order_nbatches(const struct bm_order *order)
     return order->nbatches;
 }
 
+uint64_t bm_order_seq_max(const struct bm_order *order)
+{
+    return order->nbatches == BM_ORDER_ENDLESS ? order_seq_max(&order->params) : order->nbatches;
+}
+
 uint64_t bm_order_epoch_batches(const struct bm_order *order)
 {
     return order->epoch_batches;

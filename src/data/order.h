@@ -40,7 +40,9 @@ struct bm_order { // treat as opaque
 // parameter's name. An empty source gives a stream of no batches.
 enum bm_status bm_order_init(struct bm_order *order, const struct bm_order_params *params,
                              uint64_t nitems, struct bm_error *err);
-uint64_t bm_order_nbatches(const struct bm_order *order);           // or BM_ORDER_ENDLESS
+uint64_t bm_order_nbatches(const struct bm_order *order); // or BM_ORDER_ENDLESS
+// What no seq exceeds: the number of batches; of an endless stream, where positions run out.
+uint64_t bm_order_seq_max(const struct bm_order *order);
 uint64_t bm_order_size(const struct bm_order *order, uint64_t seq); // items in batch seq
 // Fills items[bm_order_size()] and epochs[] (may be NULL) of batch `seq` < nbatches.
 void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs);

@@ -166,12 +166,30 @@ class Gen(WithFolder):
             jsonl("digits", "--config", DIGITS, "--position", stem + ".11"), lines[11:]
         )
         self.assertEqual(jsonl("digits", "--config", DIGITS, "--position", stem + ".29"), [])
+        sharded = ["digits", "--config", DIGITS, *ORDER, "--shard", "1/3"]
+        summary = mill("gen", *sharded).stdout
+        shard = re.search(r"position (\S+)\.10$", summary, re.M)[1]
+        rest = jsonl("digits", "--config", DIGITS, "--position", shard + ".4")
+        self.assertEqual(rest, jsonl(*sharded)[4:])
+        endless = ["digits", "--config", DIGITS, *ORDER, "--n-epochs", "0"]
+        forged = self.endless_position(endless)
+        error = mill("gen", *endless, "--position", forged + "." + str(2**64 - 2), code=1).stderr
+        self.assertIn("position", error)
         error = mill("gen", "digits", "--config", DIGITS, "--position", stem + ".30", code=1).stderr
         self.assertIn("position", error)
         error = mill(
             "gen", "digits", "--config", DIGITS, "--position", stem[:-3] + ".3", code=1
         ).stderr
         self.assertIn("position", error)
+
+    def endless_position(self, args):
+        command = [MILL, "gen", *args, "--quiet"]
+        stream = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        stream.send_signal(signal.SIGINT)
+        out, _ = stream.communicate(timeout=60)
+        self.assertEqual(stream.returncode, 1)  # it was cancelled, and says where it stood
+        return re.search(rb"position (\S+)\.\d+$", out, re.M)[1].decode()
 
     def test_shards_share_the_epoch_and_stay_in_step(self):
         shards = [
