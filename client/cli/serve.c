@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "actions/actions.h"
 #include "base/clock.h"
@@ -24,6 +25,8 @@ enum {
     KEY_LOG_LEVEL,
     KEY_DRAIN
 };
+
+enum { STOP_SECONDS_MAX = 10 };
 
 struct serve {
     const char *config;
@@ -166,6 +169,14 @@ static void serve_until_signal(struct bm_server *server, const struct serve *ser
     }
 }
 
+// Everything is answered and closed by now; only nng 1.5.2 may hang on a connection that broke at a
+// bad moment, and a service must not outlive its SIGTERM for that.
+static void serve_leave_anyway(int signal)
+{
+    (void)signal;
+    _exit(CLI_DONE);
+}
+
 static int serve_run(const struct serve *serve, const struct bm_config *config,
                      const sigset_t *signals)
 {
@@ -190,6 +201,8 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
                BM_NUMBER("pipelines", bm_catalog_count(config->catalog)),
                BM_TEXT("version", batchmill_version()));
     serve_until_signal(server, serve, signals);
+    signal(SIGALRM, serve_leave_anyway);
+    alarm(STOP_SECONDS_MAX);
     bm_server_stop(server);
     BM_LOG(BM_LOG_INFO, "stopped", BM_TEXT("message", "bye"));
     return CLI_DONE;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -229,6 +230,29 @@ static bool wire_send(int fd, uint32_t id, const void *bytes, size_t size)
            (size == 0 || send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size);
 }
 
+// Waits until the server has read what peers have sent. nng 1.5.2 may never finish with a
+// connection that breaks while a message is coming in and an answer is going out; that is its
+// bug (616, 1636 there), and not what these tests are about.
+static void wire_settle(void)
+{
+    unsigned port;
+    assert_int_equal(sscanf(bm_server_url(world.server, 0), "tcp://127.0.0.1:%u", &port), 1);
+    for (unsigned ms = 0, unread = 1; unread > 0 && ms < PATIENCE_MS; ms++) {
+        unread = 0;
+        for (int fd = 0; fd < 1024; fd++) {
+            struct sockaddr_in local, peer;
+            socklen_t size = sizeof local, peer_size = sizeof peer;
+            int waiting = 0;
+            if (getsockname(fd, (struct sockaddr *)&local, &size) == 0 &&
+                local.sin_family == AF_INET && ntohs(local.sin_port) == port &&
+                getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0 &&
+                ioctl(fd, FIONREAD, &waiting) == 0)
+                unread += waiting > 0;
+        }
+        nng_msleep(1);
+    }
+}
+
 static bool wire_is_closed(int fd) // by the server, within PATIENCE_MS; reads what comes
 {
     char bytes[65536];
@@ -403,6 +427,7 @@ static void peers_that_never_read_hold_up_nobody(void **state)
         next_sum(honest, id, i);
         assert_true(seconds_now() - begin < 2);
     }
+    wire_settle();
     for (unsigned i = 0; i < NHOGS; i++)
         close(hogs[i]);
     nng_close(honest);
