@@ -240,7 +240,7 @@ static void wire_settle(void)
     for (unsigned ms = 0, unread = 1; unread > 0 && ms < PATIENCE_MS; ms++) {
         unread = 0;
         for (int fd = 0; fd < 1024; fd++) {
-            struct sockaddr_in local, peer;
+            struct sockaddr_in local = {0}, peer;
             socklen_t size = sizeof local, peer_size = sizeof peer;
             int waiting = 0;
             if (getsockname(fd, (struct sockaddr *)&local, &size) == 0 &&
