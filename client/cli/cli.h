@@ -10,6 +10,8 @@
 
 #include <batchmill/client.h>
 
+#include "base/error.h"
+
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 3 };
 
 int cli_serve(int argc, char **argv);
@@ -21,6 +23,12 @@ int cli_gen(int argc, char **argv);
 int cli_next(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_trace(int argc, char **argv);
+
+// ---- types.c ----
+
+struct bm_registry;
+enum bm_status cli_registry_new(struct bm_registry **ret_registry,
+                                struct bm_error *err); // all types
 
 // ---- target.c: which server ----
 
@@ -44,6 +52,10 @@ struct cli_order {
     bool has_batch_size, has_seed;
 };
 extern const struct argp cli_order_argp; // a child parser; its input is a struct cli_order
+
+extern const struct argp cli_pipeline_argp; // the argument PIPELINE; its input is a const char *
+// Of the commands that stream: target, order, pipeline, in this order.
+extern const struct argp_child cli_stream_children[];
 
 // ---- A number on the command line, checked: usage error naming the option otherwise ----
 

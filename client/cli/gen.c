@@ -35,6 +35,7 @@ static error_t gen_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &gen->target;
         state->child_inputs[1] = &gen->order;
+        state->child_inputs[2] = &gen->pipeline;
         return 0;
     case KEY_OUTPUT:
         for (unsigned i = 0; i < 4; i++) {
@@ -54,14 +55,7 @@ static error_t gen_parse(int key, char *arg, struct argp_state *state)
     case KEY_QUIET:
         gen->quiet = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (gen->pipeline != NULL)
-            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
-        gen->pipeline = arg;
-        return 0;
     case ARGP_KEY_END:
-        if (gen->pipeline == NULL)
-            argp_error(state, "which pipeline?");
         if (gen->values && gen->output != OUTPUT_JSONL)
             argp_error(state, "--values goes with --output jsonl");
         if (gen->directory != NULL && gen->output != OUTPUT_NPY)
@@ -160,14 +154,12 @@ static enum cli_exit gen_stream(struct gen *gen, struct batchmill_error *error)
 
 int cli_gen(int argc, char **argv)
 {
-    static const struct argp_child children[] = {
-        {&cli_target_argp, 0, NULL, 0}, {&cli_order_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = gen_options,
         .parser = gen_parse,
         .args_doc = "PIPELINE",
         .doc = "Stream the batches of a pipeline, strictly in order.",
-        .children = children,
+        .children = cli_stream_children,
     };
     struct gen gen = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &gen);

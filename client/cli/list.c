@@ -23,23 +23,19 @@ static error_t list_parse(int key, char *arg, struct argp_state *state)
 static error_t describe_parse(int key, char *arg, struct argp_state *state)
 {
     struct list *list = state->input;
-    if (key == ARGP_KEY_ARG) {
-        if (list->pipeline != NULL)
-            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
-        list->pipeline = arg;
-        return 0;
-    }
-    if (key == ARGP_KEY_END && list->pipeline == NULL)
-        argp_error(state, "which pipeline?");
+    if (key == ARGP_KEY_INIT)
+        state->child_inputs[1] = &list->pipeline;
     return list_parse(key, arg, state);
 }
 
-static const struct argp_child children[] = {{&cli_target_argp, 0, NULL, 0}, {0}};
+static const struct argp_child list_children[] = {{&cli_target_argp, 0, NULL, 0}, {0}};
+static const struct argp_child describe_children[] = {
+    {&cli_target_argp, 0, NULL, 0}, {&cli_pipeline_argp, 0, NULL, 0}, {0}};
 
 int cli_list(int argc, char **argv)
 {
     const struct argp argp = {
-        .parser = list_parse, .doc = "List the pipelines of a server.", .children = children};
+        .parser = list_parse, .doc = "List the pipelines of a server.", .children = list_children};
     struct list list = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &list);
     enum cli_exit code = cli_target_open(&list.target);
@@ -104,7 +100,7 @@ int cli_describe(int argc, char **argv)
     const struct argp argp = {.parser = describe_parse,
                               .args_doc = "PIPELINE",
                               .doc = "Show a pipeline: source, actions, locks, components.",
-                              .children = children};
+                              .children = describe_children};
     struct list list = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &list);
     enum cli_exit code = cli_target_open(&list.target);

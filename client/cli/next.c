@@ -26,6 +26,7 @@ static error_t next_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &next->target;
         state->child_inputs[1] = &next->order;
+        state->child_inputs[2] = &next->pipeline;
         return 0;
     case KEY_CURSOR:
         next->cursor = arg;
@@ -33,14 +34,7 @@ static error_t next_parse(int key, char *arg, struct argp_state *state)
     case KEY_VALUES:
         next->values = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (next->pipeline != NULL)
-            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
-        next->pipeline = arg;
-        return 0;
     case ARGP_KEY_END:
-        if (next->pipeline == NULL)
-            argp_error(state, "which pipeline?");
         if (next->cursor == NULL)
             argp_error(state, "--cursor is required");
         return 0;
@@ -51,15 +45,13 @@ static error_t next_parse(int key, char *arg, struct argp_state *state)
 
 int cli_next(int argc, char **argv)
 {
-    static const struct argp_child children[] = {
-        {&cli_target_argp, 0, NULL, 0}, {&cli_order_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = next_options,
         .parser = next_parse,
         .args_doc = "PIPELINE",
         .doc = "Take the next batch of a cursor, and print it as a line of JSON. Whoever asks "
                "next gets the next batch. At the end nothing is printed.",
-        .children = children,
+        .children = cli_stream_children,
     };
     struct next next = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &next);

@@ -133,3 +133,26 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp cli_order_argp = {.options = order_options, .parser = order_parse};
+
+static error_t pipeline_parse(int key, char *arg, struct argp_state *state)
+{
+    const char **pipeline = state->input;
+    if (key == ARGP_KEY_ARG) {
+        if (*pipeline != NULL)
+            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
+        *pipeline = arg;
+        return 0;
+    }
+    if (key != ARGP_KEY_END)
+        return ARGP_ERR_UNKNOWN;
+    if (*pipeline == NULL)
+        argp_error(state, "which pipeline?");
+    return 0;
+}
+
+const struct argp cli_pipeline_argp = {.parser = pipeline_parse};
+
+const struct argp_child cli_stream_children[] = {{&cli_target_argp, 0, NULL, 0},
+                                                 {&cli_order_argp, 0, NULL, 0},
+                                                 {&cli_pipeline_argp, 0, NULL, 0},
+                                                 {0}};

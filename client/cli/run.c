@@ -21,23 +21,18 @@ static const struct argp_option run_options[] = {
 
 static error_t run_parse(int key, char *arg, struct argp_state *state)
 {
+    (void)arg;
     struct run *run = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &run->target;
         state->child_inputs[1] = &run->order;
+        state->child_inputs[2] = &run->pipeline;
         return 0;
     case KEY_QUIET:
         run->quiet = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (run->pipeline != NULL)
-            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
-        run->pipeline = arg;
-        return 0;
     case ARGP_KEY_END:
-        if (run->pipeline == NULL)
-            argp_error(state, "which pipeline?");
         if (run->order.order.position != NULL)
             argp_error(state, "--position goes with gen: a run starts at the start");
         return 0;
@@ -73,14 +68,12 @@ static void run_print(const struct run *run, const struct batchmill_run_result *
 
 int cli_run(int argc, char **argv)
 {
-    static const struct argp_child children[] = {
-        {&cli_target_argp, 0, NULL, 0}, {&cli_order_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = run_options,
         .parser = run_parse,
         .args_doc = "PIPELINE",
         .doc = "Drain a pipeline on the server; print counts, seconds and variables.",
-        .children = children,
+        .children = cli_stream_children,
     };
     struct run run = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &run);

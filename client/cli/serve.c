@@ -7,12 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "actions/actions.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/cli/cli.h"
 #include "server/server.h"
-#include "sources/sources.h"
 
 enum {
     KEY_CONFIG = 0x100,
@@ -211,11 +209,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
 static enum bm_status serve_load(const struct serve *serve, struct bm_registry **registry,
                                  struct bm_config *config, struct bm_error *err)
 {
-    enum bm_status status = bm_registry_new(registry, err);
-    if (status == BM_OK)
-        status = bm_actions_register(*registry, err);
-    if (status == BM_OK)
-        status = bm_sources_register(*registry, err);
+    enum bm_status status = cli_registry_new(registry, err);
     if (status == BM_OK)
         status = bm_config_load(serve->config, *registry, config, err);
     return status;

@@ -5,10 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "actions/actions.h"
 #include "client/cli/cli.h"
 #include "server/server.h"
-#include "sources/sources.h"
 
 enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT };
 
@@ -66,11 +64,7 @@ static void embedded_free(struct embedded *embedded)
 static enum bm_status embedded_load(const char *path, struct embedded *embedded,
                                     struct bm_error *err)
 {
-    enum bm_status status = bm_registry_new(&embedded->registry, err);
-    if (status == BM_OK)
-        status = bm_actions_register(embedded->registry, err);
-    if (status == BM_OK)
-        status = bm_sources_register(embedded->registry, err);
+    enum bm_status status = cli_registry_new(&embedded->registry, err);
     if (status == BM_OK)
         status = bm_config_load(path, embedded->registry, &embedded->config, err);
     return status;

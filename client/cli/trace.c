@@ -32,6 +32,7 @@ static error_t trace_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &trace->target;
         state->child_inputs[1] = &trace->order;
+        state->child_inputs[2] = &trace->pipeline;
         return 0;
     case KEY_OUT:
         trace->out = arg;
@@ -44,15 +45,6 @@ static error_t trace_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_ROWS:
         trace->rows = (unsigned)cli_number(state, "rows", arg, 1, 1000);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (trace->pipeline != NULL)
-            argp_error(state, "expected one pipeline, got also \"%s\"", arg);
-        trace->pipeline = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (trace->pipeline == NULL)
-            argp_error(state, "which pipeline?");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -144,14 +136,12 @@ static enum cli_exit trace_stream(struct trace *trace, struct batchmill_error *e
 
 int cli_trace(int argc, char **argv)
 {
-    static const struct argp_child children[] = {
-        {&cli_target_argp, 0, NULL, 0}, {&cli_order_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = trace_options,
         .parser = trace_parse,
         .args_doc = "PIPELINE",
         .doc = "Stream a pipeline and record which batch was in which action when.",
-        .children = children,
+        .children = cli_stream_children,
     };
     struct trace trace = {.columns = 72, .rows = 12};
     argp_parse(&argp, argc, argv, 0, NULL, &trace);

@@ -5,6 +5,21 @@
 #include "client/cli/cli.h"
 #include "sources/sources.h"
 
+enum bm_status cli_registry_new(struct bm_registry **ret_registry, struct bm_error *err)
+{
+    struct bm_registry *registry = NULL;
+    enum bm_status status = bm_registry_new(&registry, err);
+    if (status == BM_OK)
+        status = bm_actions_register(registry, err);
+    if (status == BM_OK)
+        status = bm_sources_register(registry, err);
+    if (status == BM_OK)
+        *ret_registry = registry;
+    else
+        bm_registry_free(registry);
+    return status;
+}
+
 static int print_types(int argc, char **argv, const char *doc,
                        void (*print)(const struct bm_registry *registry, struct bm_buffer *out))
 {
@@ -12,11 +27,7 @@ static int print_types(int argc, char **argv, const char *doc,
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
     struct bm_registry *registry = NULL;
     struct bm_error error = {0};
-    enum bm_status status = bm_registry_new(&registry, &error);
-    if (status == BM_OK)
-        status = bm_actions_register(registry, &error);
-    if (status == BM_OK)
-        status = bm_sources_register(registry, &error);
+    enum bm_status status = cli_registry_new(&registry, &error);
     struct bm_buffer out;
     bm_buffer_init(&out);
     if (status == BM_OK)

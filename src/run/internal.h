@@ -41,7 +41,6 @@ struct bm_job { // one batch in flight; lives in its stream's ring
     unsigned step;
     unsigned worker;
     enum bm_result result; // of the last step
-    bool begun;            // bm_work_init() has been called
 
     // How a pending step goes on:
     struct bm_call_host host;

@@ -111,12 +111,11 @@ void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
                 struct bm_outcome *outcome, bool stillborn)
 {
     BM_ASSERT(job->state == JOB_FREE);
-    uint64_t reserved_bytes = job->reserved_bytes;
     *job = (struct bm_job){
         .stream = stream,
         .seq = seq,
         .outcome = outcome,
-        .reserved_bytes = reserved_bytes,
+        .reserved_bytes = stream->batch_bytes,
         .stillborn = stillborn,
         .result = stillborn ? BM_RESULT_FAIL : BM_RESULT_OK,
         .host = {.sleep = job_host_sleep, .defer = job_host_defer},
@@ -285,7 +284,6 @@ static bool job_begin_work(struct bm_job *job)
         job->result = BM_RESULT_FAIL;
         return false;
     }
-    job->begun = true;
     outcome->pipeline = bm_pipeline_ref(stream->pipeline);
     work->stream = stream->id;
     work->attempt = 1;
@@ -308,7 +306,7 @@ bool bm_job_begin(struct bm_job *job)
         job->result = BM_RESULT_SKIP;
         return false;
     }
-    if (!job->begun && !job_begin_work(job))
+    if (job->outcome->pipeline == NULL && !job_begin_work(job))
         return false;
     if (job->resumed) {
         job->resumed = false;

@@ -153,7 +153,6 @@ static bool stream_create(struct bm_stream *stream)
         outcome->work.failed_item = -1;
         bm_fail(&outcome->work.error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a batch");
     }
-    job->reserved_bytes = stream->batch_bytes;
     stream->created++;
     job_create(job, stream, seq, outcome, outcome->work.error.status != BM_OK);
     return true;

@@ -183,9 +183,9 @@ class Gen(WithFolder):
         self.assertIn("position", error)
 
     def endless_position(self, args):
-        command = [MILL, "gen", *args, "--quiet"]
+        command = [MILL, "gen", *args]
         stream = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.5)
+        stream.stderr.readline()  # its progress: it is under way
         stream.send_signal(signal.SIGINT)
         out, _ = stream.communicate(timeout=60)
         self.assertEqual(stream.returncode, 1)  # it was cancelled, and says where it stood
@@ -334,7 +334,9 @@ class Serve(WithFolder):
             client = self.client(server, "--output", "jsonl", stdout=subprocess.PIPE)
             client.stdout.readline()  # the stream is open
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            deadline = time.monotonic() + 30
+            while "event=draining" not in server.text() and time.monotonic() < deadline:
+                time.sleep(0.01)
             self.assertIsNone(server.process.poll())  # it drains: the stream may go on
             error = mill(
                 "gen", "p", "--server", server.url, "--batch-size", "1", "--timeout", "2", code=3
