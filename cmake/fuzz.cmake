@@ -8,7 +8,7 @@ foreach(format csv npy idx)
     endif()
 endforeach()
 
-add_library(bm_fuzz STATIC tests/fuzz/fuzz.c tests/fakes/fake_executor.c)
+add_library(bm_fuzz STATIC tests/fuzz/fuzz.c tests/fuzz/arrays.c tests/fakes/fake_executor.c)
 target_include_directories(bm_fuzz PUBLIC tests)
 target_link_libraries(bm_fuzz PUBLIC bm_server bm_client PRIVATE bm_flags)
 
