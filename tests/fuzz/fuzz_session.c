@@ -24,10 +24,11 @@
 
 enum {
     CALLS_MAX = 96,
-    OPENED_MAX = 8,   // that requests can name
-    SEQS_MAX = 256,   // that digests are kept of
-    STEPS_MAX = 63,   // of the executor, between two operations
-    END_STEPS = 4096, // when all is closed, nothing may take longer
+    OPENED_MAX = 8,    // that requests can name
+    SEQS_MAX = 256,    // that digests are kept of
+    SEQ_TEXT_MAX = 24, // behind a position's stem
+    STEPS_MAX = 63,    // of the executor, between two operations
+    END_STEPS = 4096,  // when all is closed, nothing may take longer
     // Larger ones, up to what the server refuses, cost time and show nothing new.
     BATCH_SIZE_MAX = 64,
     PREFETCH_MAX = 31,
@@ -62,8 +63,8 @@ struct opened { // a stream, a member of a cursor, or a run
 
 struct call {
     struct bm_exchange exchange;
-    struct opened *opened;           // what it names, or NULL
-    char text[BM_POSITION_MAX + 32]; // the position it names
+    struct opened *opened;                         // what it names, or NULL
+    char text[BM_POSITION_MAX + SEQ_TEXT_MAX + 1]; // the position it names
     unsigned nanswers;
     enum bm_status code;
 };
@@ -185,7 +186,7 @@ static void opened_check(const struct call *call, const struct bm_buffer *bytes)
     BM_ASSERT(strlen(reply->position_stem) <= BM_POSITION_MAX);
     strcpy(opened->stem, reply->position_stem);
     if (opened->stem[0] != '\0') {
-        char text[BM_POSITION_MAX + 32];
+        char text[BM_POSITION_MAX + SEQ_TEXT_MAX + 1];
         struct bm_position position;
         snprintf(text, sizeof text, "%s.%" PRIu64, opened->stem, reply->first_seq);
         BM_ASSERT(bm_position_parse(text, &position, NULL) == BM_OK);
@@ -289,7 +290,7 @@ static const char *position_of(const char *position, struct call *call)
     const struct opened *opened = &host.opened[position[1] - '0'];
     if (opened->stem[0] == '\0')
         return position;
-    snprintf(call->text, sizeof call->text, "%s%.24s", opened->stem, position + 2);
+    strncat(stpcpy(call->text, opened->stem), position + 2, SEQ_TEXT_MAX);
     return call->text;
 }
 
