@@ -487,7 +487,7 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     bm_mutex_lock(&stream->client->mutex);
     if (code != BATCHMILL_OK)
         return code;
-    bm_client_window_rewind(&stream->window);
+    bm_client_window_rewind(&stream->window, opened->batches);
     strcpy(stream->id, opened->stream);
     stream->heard_ns = bm_client_now_ns();
     stream->trouble.code = BATCHMILL_OK;
@@ -581,7 +581,7 @@ static enum batchmill_code stream_hand_out(struct batchmill_stream *stream,
     enum batchmill_code code = batch->view->error->code;
     if (error != NULL)
         *error = *batch->view->error;
-    if (stream->on_error == BATCHMILL_STOP)
+    if (stream->on_error == BATCHMILL_STOP || code == BATCHMILL_RESOURCE_EXHAUSTED)
         stream->stopped = *batch->view->error;
     batchmill_batch_free(batch);
     return code;
