@@ -191,6 +191,8 @@ static void consumer_gen(struct sim_consumer *consumer, struct batchmill_client 
     }
     sim_trace("opened %s at %llu", consumer->reference->pipeline,
               (unsigned long long)consumer->now.next);
+    if (sim_draw(4) == 0)
+        consumer_rest(); // nothing runs meanwhile
     consumer_drain(consumer, stream);
     batchmill_stream_close(stream);
 }
@@ -223,6 +225,8 @@ static void consumer_next(struct sim_consumer *consumer, struct batchmill_client
             sim_trace("%s: %s", consumer->name, error.text);
             SIM_CHECK(consumer_may_try_again(code), "%s: next_batch: %s: %s", consumer->name,
                       batchmill_code_name(code), error.text);
+            if (sim_draw(4) == 0)
+                return; // what was sent to it and did not come goes to whoever asks next
             consumer_rest();
         }
     }

@@ -3,6 +3,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,15 @@ struct arguments {
     const char *list;
     bool trace;
 };
+
+// A crash is a finding like any other.
+static void crashed(int signal)
+{
+    sim_fail("signal %d: %s", signal, strsignal(signal));
+    printf("replay: ./dev sim --seed %" PRIu64 " --trace\n", sim.seed);
+    fflush(stdout);
+    _exit(3);
+}
 
 static bool run_seed(uint64_t seed, bool trace)
 {
@@ -145,6 +155,10 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     setvbuf(stdout, NULL, _IOLBF, 0);
     oracle_prepare();
+    signal(SIGABRT, crashed);
+#ifndef __SANITIZE_ADDRESS__ // which says more
+    signal(SIGSEGV, crashed);
+#endif
     if (arguments.list != NULL)
         return run_list(arguments.list, arguments.trace);
     for (uint64_t job = 1; job < arguments.jobs; job++) {
