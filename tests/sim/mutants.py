@@ -29,7 +29,8 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "lost wake-up of the consumer": (
         "client/c/stream.c",
-        "    flight->busy = false;\n    bm_cond_signal(&stream->changed);\n    stream_pump(stream);",
+        "    flight->busy = false;\n    bm_cond_signal(&stream->changed);\n"
+        "    stream_pump(stream);",
         "    flight->busy = false;\n    stream_pump(stream);",
     ),
     "a change is not told to the session": (
@@ -114,7 +115,8 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "committed before it is done": (
         "src/run/stream.c",
-        "        if (job->state != JOB_DONE)\n            break;\n        stream_commit(stream, job);",
+        "        if (job->state != JOB_DONE)\n            break;\n"
+        "        stream_commit(stream, job);",
         "        if (job->state != JOB_DONE && job->state != JOB_PARKED)\n            break;\n"
         "        stream_commit(stream, job);",
     ),
