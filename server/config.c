@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/name.h"
 #include "base/size.h"
 #include "pipeline/params.h"
 
@@ -154,6 +155,9 @@ static enum bm_status config_add_pipeline(struct loader *loader, const char *nam
                                           struct bm_catalog *catalog)
 {
     struct pipeline_settings settings;
+    if (!bm_name_valid(name)) // said here, where the line is known
+        return bm_fail(loader->err, BM_INVALID_ARGUMENT, definition->where,
+                       "a pipeline's name: expected " BM_NAME_RULE ", got \"%.40s\"", name);
     enum bm_status status = bm_params_parse(pipeline_params, COUNT(pipeline_params), definition,
                                             definition->where, &settings, loader->err);
     if (status != BM_OK)
@@ -290,8 +294,9 @@ enum bm_status bm_config_load(const char *path, const struct bm_registry *regist
     struct bm_config config = {0};
     bm_buffer_init(&text);
     enum bm_status status = config_read_file(path, &text, err);
-    if (status == BM_OK)
-        status = bm_yaml_parse((const char *)text.data, text.size, path, &root, err);
+    if (status == BM_OK) // of an empty file there is no data, and libyaml wants a text
+        status = bm_yaml_parse(text.size == 0 ? "" : (const char *)text.data, text.size, path,
+                               &root, err);
     if (status == BM_OK)
         status = config_read(root, path, registry, &config, err);
     if (status == BM_OK)
