@@ -15,6 +15,8 @@ import time
 import traceback
 
 import kills
+import network
+import places
 from mill import Failure
 
 HEAD = ("fault", "how many", "batches", "lost", "repeated", "out of order", "wrong bytes")
@@ -47,15 +49,20 @@ def run_row(row, args, seed):
     cells = [row.name, result.count, judged.batches, judged.lost, judged.repeated]
     cells += [judged.disordered, judged.wrong, max((stall for stall, _ in stalls), default=None)]
     cells += [percentile([resume for _, resume in stalls], 0.99), seconds]
+    for where in judged.stuck:
+        print(f"stuck, and started again: {where}")
+    for pipeline, seq, code in judged.failed[:10]:
+        print(f"{pipeline}: batch {seq} came as an error: {code}")
     return cells, judged.perfect()
 
 
 def main():
-    rows = kills.ROWS
+    rows = kills.ROWS + network.ROWS + places.ROWS
     parser = argparse.ArgumentParser(prog="./dev faults", description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=1000, help="kill -9, in all")
     parser.add_argument("--proxy", type=int, default=1000, help="faults of the network, in all")
     parser.add_argument("--long", action="store_true", help="also stop processes for 120 s")
+    parser.add_argument("--flip", action="store_true", help="also turn single bits around")
     parser.add_argument("--seed", type=int, default=1, help="of which faults strike when")
     parser.add_argument("name", nargs="*", help="lines of the table; default: all")
     args = parser.parse_args()

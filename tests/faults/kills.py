@@ -3,7 +3,7 @@
 import signal
 import time
 
-from mill import SLOW_ORDERS, Failure, Mill
+from mill import SLOW_ORDERS, Mill
 from row import Result, Row
 
 
@@ -87,6 +87,8 @@ def stopped(pick, shortest_s, longest_s):
                 time.sleep(draw.uniform(shortest_s, longest_s))
                 process.send_signal(signal.SIGCONT)
                 faults.append((begin_ns, time.monotonic_ns()))
+                for lane in mill.lanes:
+                    lane.be_patient()
                 mill.until_progress()
             mill.finish()
             return Result(count, mill.judgement, mill.stalls(faults))

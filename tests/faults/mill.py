@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("BATCHMILL_BUILD_DIR", ROOT / "build/release"))
 RECORD = struct.Struct("<QQQiI224s")  # consumer.c: struct record
 END = -1
-PATIENCE_S = 60  # without any batch, a consumer is stuck
+PATIENCE_S = 20  # without any batch, a consumer is stuck
+STUCK_MAX = 10
 
 # {wait} and {slow} in ms. The reference run has 0 for both: what they do not change is the bytes,
 # and a random action knows its place in the list.
@@ -45,6 +46,7 @@ ORDERS = [
     (("plain", "locked"), ("--batch-size=64", "--shuffle=11", "--n-epochs=2", "--cross")),
     (("locked",), ("--batch-size=1", "--shuffle=3", "--n-iters=400")),
     (("wide",), ("--batch-size=32", "--shuffle=5", "--n-iters=120")),
+    (("wide",), ("--batch-size=100", "--shuffle=5", "--n-iters=60")),
 ]
 SLOW_ORDERS = [(("slow",), ("--batch-size=16", "--shuffle=7", "--n-iters=60"))]
 PREFETCHES = (0, 1, 2, 4, 7, 16)
@@ -121,9 +123,10 @@ class Judgement:
 
     def __init__(self):
         self.batches = self.lost = self.repeated = self.disordered = self.wrong = 0
-        self.failed = []  # (stream's log, seq, code) of batches that came as errors
+        self.failed = []  # (pipeline, seq, code) of batches that came as errors
+        self.stuck = []  # what consumers that had to be helped were doing
 
-    def add(self, log, expected):
+    def add(self, log, pipeline, expected):
         """`log` is of a stream that says it reached its end."""
         records = read_records(log)
         seen = set()
@@ -132,7 +135,7 @@ class Judgement:
             self.repeated += seq in seen
             self.disordered += seq < latest and seq not in seen
             if code != 0:
-                self.failed.append((log, seq, code))
+                self.failed.append((pipeline, seq, code))
             else:
                 self.wrong += seq >= len(expected) or digest != expected[seq]
             seen.add(seq)
@@ -141,7 +144,8 @@ class Judgement:
         self.lost += len(set(range(len(expected))) - seen)
 
     def perfect(self):
-        return self.lost == self.repeated == self.disordered == self.wrong == 0
+        counts = (self.lost, self.repeated, self.disordered, self.wrong)
+        return not any(counts) and not self.failed and not self.stuck
 
 
 def read_records(log):
@@ -163,6 +167,8 @@ class Lane:
         self.gaps = []  # (begin_ns, end_ns) between two batches
         self.done = False
         self.process = None
+        self.latest = None  # progress, and since when
+        self.patient_s = 0.0
         self.next_stream()
 
     def next_stream(self):
@@ -199,25 +205,46 @@ class Lane:
         text = (self.mill.folder / f"lane{self.number}.err").read_text(encoding="utf-8")
         return (
             f"{self.pipeline} {' '.join(self.order)} --prefetch={self.prefetch} at "
-            f"{self.stream_url}, batch {self.progress()[1]}: {text[-2000:]}"
+            f"{self.stream_url}, batch {self.progress()[1]}: {text[-500:]}"
         )
+
+    def be_patient(self):
+        """Whatever it did not do so far was no fault of its own."""
+        self.patient_s = time.monotonic()
 
     def tick(self, more):
         """Looks after the process. A stream that ended is judged, and followed if there are
         to be `more`."""
-        code = self.process.poll()
-        if code is None or self.done:
+        if self.done:
             return
-        if code != 0:
+        code = self.process.poll()
+        if code == 0:
+            self.judge()
+            self.done = not more
+            if more:
+                self.next_stream()
+        elif code is not None and self.mill.may_fail:
+            self.start()
+        elif code is not None:
             raise Failure(f"a consumer left with {code}: {self.where()}")
-        self.judge()
-        self.done = not more
-        if more:
-            self.next_stream()
+        elif self.latest != self.progress():
+            self.latest = self.progress()
+            self.be_patient()
+        elif time.monotonic() - self.patient_s > PATIENCE_S:
+            self.help()
+
+    def help(self):
+        """A stuck consumer is a failure, but must not keep the others from theirs."""
+        self.mill.judgement.stuck.append(self.where())
+        if len(self.mill.judgement.stuck) > STUCK_MAX:
+            raise Failure(f"no batch for {PATIENCE_S} s, again and again: {self.where()}")
+        self.kill()
+        self.start()
+        self.be_patient()
 
     def judge(self):
         expected = self.mill.reference(self.pipeline, self.order)
-        self.mill.judgement.add(self.log, expected)
+        self.mill.judgement.add(self.log, self.pipeline, expected)
         self.note_gaps()
         self.log.unlink()
 
@@ -236,20 +263,31 @@ class Mill:
 
     references = {}  # (pipeline, order) -> digest per seq; equal in all of them
 
-    def __init__(self, draw, nlanes=3, orders=None, url=None, args=(), prefix=(), host="127.0.0.1"):
+    def __init__(
+        self,
+        draw,
+        nlanes=3,
+        orders=None,
+        url=None,
+        args=(),
+        prefix=(),
+        host="127.0.0.1",
+        text=CONFIG,
+    ):
         self.random = draw
         self.nlanes, self.orders, self.url = nlanes, orders, url
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="batchmill-faults-"))
         self.judgement = Judgement()
+        self.may_fail = False  # a consumer that gave up is started again
         self.lanes = []
+        self.text = text
+        write_npy(self.folder / "wide.npy", 1000, 2048)
         self.config = self.write_config("live.yaml", LIVE)
         self.server = Server(self.folder, self.config, args, prefix, host)
 
     def write_config(self, name, times):
-        if not (self.folder / "wide.npy").exists():
-            write_npy(self.folder / "wide.npy", 1000, 2048)
         path = self.folder / name
-        path.write_text(CONFIG.format(**times), encoding="utf-8")
+        path.write_text(self.text.format(**times), encoding="utf-8")
         return path
 
     def __enter__(self):
@@ -303,15 +341,11 @@ class Mill:
     def until_progress(self, every=True, more=True):
         """Until every (or any) lane got another batch."""
         before = [lane.progress() for lane in self.lanes]
-        deadline = time.monotonic() + PATIENCE_S
         while True:
             self.tick(more)
             moved = [lane.done or lane.progress() != old for lane, old in zip(self.lanes, before)]
             if all(moved) if every else any(moved):
                 return
-            if time.monotonic() > deadline:
-                stuck = self.lanes[moved.index(False)]
-                raise Failure(f"no batch for {PATIENCE_S} s: {stuck.where()}")
             time.sleep(0.002)
 
     def run_for(self, seconds):

@@ -79,6 +79,8 @@ class Way:
         begin_ns = time.monotonic_ns()
         await getattr(self, fault.replace("-", "_"))(unit)
         self.proxy.tell(fault, begin_ns)
+        if self.writer.transport.is_closing():
+            raise ConnectionAbortedError
 
     async def cut(self, unit):
         await self.send(unit[: self.random.randrange(len(unit))])
@@ -86,9 +88,10 @@ class Way:
 
     async def half_open(self, _):
         """This direction goes nowhere for a while; then the connection is found to be dead."""
-        swallow = asyncio.create_task(self.reader.read(-1))
-        await asyncio.wait([swallow], timeout=self.random.uniform(0.1, 1.5))
-        swallow.cancel()
+        try:
+            await asyncio.wait_for(self.reader.read(-1), self.random.uniform(0.1, 1.5))
+        except asyncio.TimeoutError:
+            pass
         self.connection.abort()
 
     async def deaf(self, _):

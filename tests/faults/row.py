@@ -13,7 +13,8 @@ class Row:
     kills: float = 0  # its share of --kills
     proxy: float = 0  # its share of --proxy
     fixed: int = 0  # how many whatever was asked for
-    long: bool = False
+    long: bool = False  # only with --long
+    flip: bool = False  # only with --flip
 
     def count(self, args):
         return self.fixed or max(1, round(self.kills * args.kills + self.proxy * args.proxy))
@@ -21,7 +22,8 @@ class Row:
     def skipped(self, args):
         """By --long, or by --kills 0 or --proxy 0; but not when it was named."""
         wanted = self.fixed or self.kills * args.kills or self.proxy * args.proxy
-        return self.name not in args.name and (not wanted or (self.long and not args.long))
+        extra = (self.long and not args.long) or (self.flip and not args.flip)
+        return self.name not in args.name and (not wanted or extra)
 
 
 @dataclasses.dataclass
