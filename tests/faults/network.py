@@ -150,7 +150,7 @@ ROWS = [
     Row("proxy: delay", proxied("delay"), proxy=0.10),
     Row("proxy: throttle", proxied("throttle"), proxy=0.10),
     Row("proxy: duplicate frame", proxied("duplicate", every_ms=10), proxy=0.15),
-    Row("proxy: drop frame", proxied("drop", nlanes=12), proxy=0.05),
+    Row("proxy: drop frame", proxied("drop", every_ms=500, nlanes=12), proxy=0.05),
     Row("proxy: reorder frames", proxied("reorder", every_ms=10), proxy=0.10),
     Row("proxy: split at every byte", proxied("split", every_ms=10), proxy=0.18),
     Row("proxy: flip a bit", proxied("flip", may_fail=True), proxy=0.05, flip=True),
