@@ -16,12 +16,7 @@ def both(mill):
         lane.process.wait()
     mill.server.start(wait=False)
     for lane in lanes:
-        restart(lane)
-
-
-def restart(lane):
-    """A process that had already reached the end is not started again: its file says so."""
-    lane.start()
+        lane.start()
 
 
 def server(mill):
@@ -29,21 +24,27 @@ def server(mill):
     mill.server.start(wait=False)
 
 
+def server_away(mill):
+    mill.server.kill()
+    time.sleep(mill.random.uniform(0.2, 1.5))
+    mill.server.start(wait=False)
+
+
 def client(mill):
     lane = mill.random.choice(mill.lanes)
     lane.kill()
-    restart(lane)
+    lane.start()
 
 
 def opening(mill):
     """A moment after somebody started: in its first call, or before."""
     lane = mill.random.choice(mill.lanes)
     lane.kill()
-    restart(lane)
+    lane.start()
     time.sleep(mill.random.uniform(0, 0.015))
     if mill.random.random() < 0.5:
         lane.kill()
-        restart(lane)
+        lane.start()
     else:
         server(mill)
         time.sleep(mill.random.uniform(0, 0.015))
@@ -105,7 +106,8 @@ def a_client(mill):
 
 
 ROWS = [
-    Row("kill -9 server", killed(server), kills=0.40),
+    Row("kill -9 server", killed(server), kills=0.38),
+    Row("kill -9 server, away 1 s", killed(server_away), kills=0.02),
     Row("kill -9 client", killed(client), kills=0.20),
     Row("kill -9 both", killed(both), kills=0.15),
     Row("kill -9 while opening", killed(opening), kills=0.10),

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -84,10 +85,7 @@ class Cable:
             ["-n", self.name, "addr", "add", f"{self.server}/24", "dev", inside],
             ["-n", self.name, "link", "set", inside, "up"],
         ):
-            try:
-                done = subprocess.run(["ip", *command], capture_output=True, text=True, check=False)
-            except OSError as error:
-                return f"skipped: ip: {error.strerror}"
+            done = subprocess.run(["ip", *command], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return f"skipped: ip {' '.join(command)}: {done.stderr.strip()}"
         return None
@@ -117,10 +115,10 @@ class Cable:
 
 def partitioned(draw, count):
     cable = Cable()
+    if shutil.which("ip") is None:
+        return "skipped: expected the program ip"
     try:
         return cable.plug() or with_cable(cable, draw, count)
-    except FileNotFoundError:
-        return "skipped: expected the program ip"
     finally:
         cable.unplug()
 
@@ -146,7 +144,7 @@ def with_cable(cable, draw, count):
 
 ROWS = [
     Row("proxy: cut at any byte", proxied("cut"), proxy=0.25),
-    Row("proxy: half-open", proxied("half-open", every_ms=800), proxy=0.05),
+    Row("proxy: half-open", proxied("half-open"), proxy=0.05),
     Row("proxy: delay", proxied("delay"), proxy=0.10),
     Row("proxy: throttle", proxied("throttle"), proxy=0.10),
     Row("proxy: duplicate frame", proxied("duplicate", every_ms=10), proxy=0.15),

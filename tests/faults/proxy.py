@@ -77,8 +77,10 @@ class Way:
                 await self.send(held)
             return
         begin_ns = time.monotonic_ns()
-        await getattr(self, fault.replace("-", "_"))(unit)
-        self.proxy.tell(fault, begin_ns)
+        try:
+            await getattr(self, fault.replace("-", "_"))(unit)
+        finally:
+            self.proxy.tell(fault, begin_ns)
         if self.writer.transport.is_closing():
             raise ConnectionAbortedError
 
@@ -157,21 +159,24 @@ class Proxy:
         self.every_s = args.every_ms / 1000
         self.left = args.count
         self.due = 0.0
+        self.busy = False
         self.target = args.target.rsplit(":", 1)
 
     def draw(self, greeting):
-        """The fault that the next unit meets, or None."""
-        now = time.monotonic()
-        if self.left == 0 or now < self.due:
+        """The fault that the next unit meets, or None. One at a time, so that it can be told
+        what each of them did."""
+        if self.left == 0 or self.busy or time.monotonic() < self.due:
             return None
         fault = self.random.choice(self.faults)
         if greeting and fault not in OF_GREETING:
             return None
         self.left -= 1
-        self.due = now + self.every_s * self.random.uniform(0.5, 1.5)
+        self.busy = True
         return fault
 
     def tell(self, fault, begin_ns):
+        self.busy = False
+        self.due = time.monotonic() + self.every_s * self.random.uniform(0.5, 1.5)
         told = {"fault": fault, "begin_ns": begin_ns, "over_ns": time.monotonic_ns()}
         print(json.dumps(told), flush=True)
 
