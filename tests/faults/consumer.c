@@ -167,7 +167,7 @@ static enum batchmill_code consumer_open_stream(const struct consumer *consumer,
                                                 struct batchmill_stream **ret_stream,
                                                 struct batchmill_error *error)
 {
-    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    const struct timespec pause = {.tv_nsec = 20000000L};
     enum batchmill_code code;
     while ((code = batchmill_gen_batch(mill, consumer->pipeline, &consumer->order, ret_stream,
                                        error)) == BATCHMILL_UNAVAILABLE &&

@@ -363,7 +363,9 @@ class Mill:
         """For each fault (begin_ns, over_ns): the longest gap that it may have caused, and how
         much of it came after it was over, in seconds; of the lane that it hit hardest."""
         found = []
-        ends = [begin for begin, _ in faults[1:]] + [2**63]
+        # A consumer may still take what was on its way, so a gap may begin after its cause. The
+        # gap of the next fault begins at the last batch before that.
+        ends = [begin - 20_000_000 for begin, _ in faults[1:]] + [2**63]
         for (begin_ns, over_ns), end_ns in zip(faults, ends):
             until_ns = max(over_ns, min(end_ns, over_ns + 500_000_000))
             stall_ns = resume_ns = 0
