@@ -81,6 +81,16 @@ foreach(script IN LISTS scripts)
     bm_test(${kind}.${name} LABEL ${kind} SECONDS 300 COMMAND ${PYTHON3} ${script})
 endforeach()
 
+# Kills and broken connections, by hand: ./dev faults. A small share of it is a test of what is
+# shipped; instruments would only make it slow.
+add_executable(faults_consumer tests/faults/consumer.c)
+target_link_libraries(faults_consumer PRIVATE bm_client bm_base bm_flags)
+if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT BM_SANITIZE)
+    bm_test(faults.all LABEL faults SECONDS 300 COMMAND
+            ${PYTHON3} tests/faults/faults.py --kills 100 --proxy 100)
+    set_tests_properties(faults.all PROPERTIES RUN_SERIAL TRUE)
+endif()
+
 bm_test(lint.layers LABEL lint SECONDS 60 COMMAND ${PYTHON3} tests/tidy.py)
 bm_test(lint.headers LABEL lint SECONDS 120 COMMAND
     sh tests/headers.sh ${CMAKE_C_COMPILER}
