@@ -16,7 +16,7 @@ set(BM_TEST_ENVIRONMENT
 # bm_test(unit.list LABEL unit SECONDS 60 COMMAND test_list)
 function(bm_test name)
     cmake_parse_arguments(PARSE_ARGV 1 ARG "" "LABEL;SECONDS" "COMMAND")
-    if(BM_SANITIZE OR BM_COVERAGE)
+    if(BM_SANITIZE OR BM_COVERAGE OR BM_VALGRIND)
         math(EXPR ARG_SECONDS "${ARG_SECONDS} * 5")
     endif()
     add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
@@ -54,6 +54,11 @@ foreach(kind unit integration)
         add_executable(${target} ${program})
         target_link_libraries(${target} PRIVATE
             bm_fake_heap bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
+        if(BM_VALGRIND) # what starts a test program: add_test() puts it in front
+            target_compile_definitions(${target} PRIVATE BM_TEST_SLOWNESS=20)
+            set_target_properties(${target} PROPERTIES CROSSCOMPILING_EMULATOR
+                "valgrind;--quiet;--error-exitcode=9;--leak-check=full;--errors-for-leak-kinds=definite")
+        endif()
         string(REGEX REPLACE "^test_" "" name ${target})
         set(seconds_unit 60)
         set(seconds_integration 120)
@@ -80,6 +85,16 @@ foreach(script IN LISTS scripts)
     string(REGEX REPLACE "^test_" "" name ${name})
     bm_test(${kind}.${name} LABEL ${kind} SECONDS 300 COMMAND ${PYTHON3} ${script})
 endforeach()
+
+# Kills and broken connections, by hand: ./dev faults. A small share of it is a test of what is
+# shipped; instruments would only make it slow.
+add_executable(faults_consumer tests/faults/consumer.c)
+target_link_libraries(faults_consumer PRIVATE bm_client bm_base bm_flags)
+if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT BM_SANITIZE)
+    bm_test(faults.all LABEL faults SECONDS 300 COMMAND
+            ${PYTHON3} tests/faults/faults.py --kills 100 --proxy 100)
+    set_tests_properties(faults.all PROPERTIES RUN_SERIAL TRUE)
+endif()
 
 bm_test(lint.layers LABEL lint SECONDS 60 COMMAND ${PYTHON3} tests/tidy.py)
 bm_test(lint.headers LABEL lint SECONDS 120 COMMAND

@@ -13,7 +13,7 @@
 
 struct budget {
     size_t left;
-    bool exceeded;
+    bool exceeded, refused; // by us; by the system
 };
 
 static void *budget_alloc(void *data, size_t size)
@@ -24,7 +24,9 @@ static void *budget_alloc(void *data, size_t size)
         return NULL;
     }
     budget->left -= size;
-    return malloc(size);
+    void *memory = malloc(size);
+    budget->refused |= memory == NULL;
+    return memory;
 }
 
 static void budget_free(void *data, void *memory)
@@ -285,6 +287,8 @@ enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_reque
         return bm_fail(err, BM_INVALID_ARGUMENT, "request",
                        "expected one that takes at most %d bytes of memory, got too many fields",
                        BM_REQUEST_MEMORY_MAX);
+    if (message == NULL && budget.refused)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
     if (message == NULL)
         return bm_fail(err, BM_INVALID_ARGUMENT, "request",
                        "expected a message batchmill.v1.Request, got %zu bytes of something else",

@@ -88,7 +88,8 @@ struct bm_run_report {
     uint64_t batches, items, skipped, failed, bytes;
     double seconds;
     struct bm_pipeline *pipeline; // referenced
-    struct bm_outcome *error;     // referenced; the first failed batch, or NULL
+    struct bm_outcome
+        *error; // referenced; of the batch that ended it, else the first failed; or NULL
     unsigned nnumbers;
     struct bm_number *numbers; // owned
 };

@@ -18,7 +18,7 @@ struct run {
     uint64_t next; // seq of the batch to consume
     uint64_t started_ns, ended_ns;
     struct bm_stream_counts counts; // as of the end
-    struct bm_outcome *error;       // the first failed batch, or NULL
+    struct bm_outcome *error;       // the batch that ended it, else the first that failed, or NULL
     unsigned nnumbers;
     struct bm_number *numbers; // as of the end
 };
@@ -127,8 +127,11 @@ static void run_consume(struct run *run)
     bm_stream_ask(run->stream, run->next);
     while ((got = bm_stream_get(run->stream, run->next, &outcome)) == BM_GOT_OUTCOME) {
         bool failed = outcome->work.error.status != BM_OK; // also when on_error skips it
-        if (failed && run->error == NULL)
+        bool ends = outcome->work.error.status == BM_RESOURCE_EXHAUSTED; // it always does
+        if (failed && (run->error == NULL || ends)) {
+            bm_outcome_unref(run->error);
             run->error = bm_outcome_ref(outcome);
+        }
         outcome = bm_outcome_unref(outcome);
         bm_stream_ask(run->stream, ++run->next);
     }

@@ -130,7 +130,7 @@ enum bm_client_run_state {
 struct bm_client_run_report {
     enum bm_client_run_state state;
     bool has_failure;
-    struct batchmill_error failure; // the first failed batch
+    struct batchmill_error failure; // of the batch that ended the run, else the first that failed
     // One allocation; its seed and expected_batches are the caller's to fill.
     struct batchmill_run_result *result;
 };

@@ -487,7 +487,7 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     bm_mutex_lock(&stream->client->mutex);
     if (code != BATCHMILL_OK)
         return code;
-    bm_client_window_rewind(&stream->window);
+    bm_client_window_rewind(&stream->window, opened->batches);
     strcpy(stream->id, opened->stream);
     stream->heard_ns = bm_client_now_ns();
     stream->trouble.code = BATCHMILL_OK;
@@ -512,23 +512,58 @@ static enum batchmill_code stream_give_trouble(struct batchmill_stream *stream,
     return trouble.code;
 }
 
-// OK: there is no trouble any more, and asking goes on.
-static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t deadline_ns,
+static enum batchmill_code stream_late(const struct batchmill_stream *stream,
                                        struct batchmill_error *error)
+{
+    return bm_client_fail(error, BATCHMILL_DEADLINE_EXCEEDED,
+                          "batch %" PRIu64 " did not come in the given time; ask again",
+                          stream->window.want);
+}
+
+// Whether the server has said UNAVAILABLE for longer than it may.
+static bool stream_is_out_of_patience(const struct batchmill_stream *stream)
+{
+    return bm_client_now_ns() > stream->trouble_ns + stream->client->timeout_ms * NS_PER_MS;
+}
+
+static void stream_pause(struct batchmill_stream *stream, uint64_t deadline_ns)
     BM_REQUIRES(stream->client->mutex)
 {
-    if (stream->trouble.code == BATCHMILL_NOT_FOUND && !stream->is_member)
-        return stream_reopen(stream, error);
-    uint64_t now_ns = bm_client_now_ns();
-    if (stream->trouble.code != BATCHMILL_UNAVAILABLE ||
-        now_ns > stream->trouble_ns + stream->client->timeout_ms * NS_PER_MS)
-        return stream_give_trouble(stream, error);
-    uint64_t until_ns = now_ns + RETRY_MS * NS_PER_MS;
+    uint64_t until_ns = bm_client_now_ns() + RETRY_MS * NS_PER_MS;
     if (until_ns > deadline_ns)
         until_ns = deadline_ns;
     while (!stream->cancelled &&
            bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
         ;
+}
+
+// The server that does not know the stream may itself be going down: then its successor opens it.
+// Until one did, the trouble stays what it was, so that nothing is asked for meanwhile.
+static enum batchmill_code stream_mend_lost(struct batchmill_stream *stream, uint64_t deadline_ns,
+                                            struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    if (stream->trouble_ns == 0)
+        stream->trouble_ns = bm_client_now_ns();
+    enum batchmill_code code = stream_reopen(stream, error);
+    if (code != BATCHMILL_UNAVAILABLE || stream_is_out_of_patience(stream)) {
+        stream->trouble_ns = 0;
+        return code;
+    }
+    stream_pause(stream, deadline_ns);
+    return bm_client_now_ns() < deadline_ns ? BATCHMILL_OK : stream_late(stream, error);
+}
+
+// OK: asking goes on, or mending does.
+static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t deadline_ns,
+                                       struct batchmill_error *error)
+    BM_REQUIRES(stream->client->mutex)
+{
+    if (stream->trouble.code == BATCHMILL_NOT_FOUND && !stream->is_member)
+        return stream_mend_lost(stream, deadline_ns, error);
+    if (stream->trouble.code != BATCHMILL_UNAVAILABLE || stream_is_out_of_patience(stream))
+        return stream_give_trouble(stream, error);
+    stream_pause(stream, deadline_ns);
     stream->trouble.code = BATCHMILL_OK; // but trouble_ns stays until there is a good reply
     return BATCHMILL_OK;
 }
@@ -561,9 +596,7 @@ static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t
         return BATCHMILL_OK;
     uint64_t now_ns = bm_client_now_ns();
     if (now_ns >= deadline_ns)
-        return bm_client_fail(error, BATCHMILL_DEADLINE_EXCEEDED,
-                              "batch %" PRIu64 " did not come in the given time; ask again",
-                              stream->window.want);
+        return stream_late(stream, error);
     if (now_ns >= stream_patience(stream, asked_ns))
         return bm_client_unreachable(stream->client, stream->connection->transport, error);
     return BATCHMILL_OK;
@@ -581,7 +614,7 @@ static enum batchmill_code stream_hand_out(struct batchmill_stream *stream,
     enum batchmill_code code = batch->view->error->code;
     if (error != NULL)
         *error = *batch->view->error;
-    if (stream->on_error == BATCHMILL_STOP)
+    if (stream->on_error == BATCHMILL_STOP || code == BATCHMILL_RESOURCE_EXHAUSTED)
         stream->stopped = *batch->view->error;
     batchmill_batch_free(batch);
     return code;

@@ -58,10 +58,11 @@ void bm_client_window_fini(struct bm_client_window *window)
     *window = (struct bm_client_window){0};
 }
 
-void bm_client_window_rewind(struct bm_client_window *window)
+void bm_client_window_rewind(struct bm_client_window *window, uint64_t end_seq)
 {
     window_clear(window);
     window->base = window->want;
+    window->end_seq = end_seq;
     window->nasks = 0;
     window->acking = false;
     window->ack_due = window->started;

@@ -70,8 +70,9 @@ struct bm_client_window {
 bool bm_client_window_init(struct bm_client_window *window, uint64_t first_seq, uint64_t end_seq,
                            uint32_t prefetch, void (*drop)(void *batch));
 void bm_client_window_fini(struct bm_client_window *window);
-// Starts over at `want`, as after reopening the stream there: nothing asked, nothing here.
-void bm_client_window_rewind(struct bm_client_window *window);
+// Starts over at `want`, as after reopening the stream there: nothing asked, nothing here. Where it
+// ends is learned anew: an end for want of memory was that server's, not the stream's.
+void bm_client_window_rewind(struct bm_client_window *window, uint64_t end_seq);
 
 // The consumer comes back for the next batch; asking again while it waits changes nothing.
 void bm_client_window_ask(struct bm_client_window *window);

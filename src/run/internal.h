@@ -32,7 +32,6 @@ struct bm_job { // one batch in flight; lives in its stream's ring
     struct bm_waiter waiter;    // in a lock's line, while PARKED; its holder afterwards
     bool holds;                 // the lock of `step`
     bool first_in_line;         // in scheduler->granted, while READY
-    bool stillborn;             // no memory to begin with: ends its stream in its place
     atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
                                 // workers without the mutex
     uint64_t reserved_bytes;    // of the memory budget
@@ -112,6 +111,7 @@ void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes);
 void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome); // takes it
 
 // ---- job.c ----
+// Stillborn: there was no memory to begin with; it fails in its place.
 void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
                 struct bm_outcome *outcome, bool stillborn);
 void job_run(struct bm_job *job);  // a READY one: a worker picked it

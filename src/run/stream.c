@@ -215,7 +215,10 @@ static void stream_commit(struct bm_stream *stream, struct bm_job *job)
         counts->skipped++;
     } else {
         counts->failed++;
-        if (job->stillborn || stream->on_error == BM_ON_ERROR_STOP) {
+        // Want of memory is no property of the batch: leaving it out, or going on behind it, would
+        // give other bytes than the next time. So it ends the stream, which can go on from here.
+        bool starved = outcome->work.error.status == BM_RESOURCE_EXHAUSTED;
+        if (starved || stream->on_error == BM_ON_ERROR_STOP) {
             stream->stopped = true;
             stream_end_at(stream, job->seq + 1);
         } else if (stream->on_error == BM_ON_ERROR_SKIP) {

@@ -175,6 +175,24 @@ static uint64_t fake_next_ns(struct fake_executor *fake)
     return timer != NULL && timer->key < next_ns ? timer->key : next_ns;
 }
 
+uint64_t fake_executor_due_ns(struct fake_executor *fake)
+{
+    for (unsigned w = 0; w < fake->nworkers && fake->nready > 0; w++) {
+        if (fake->workers[w].job == NULL)
+            return fake->now_ns;
+    }
+    return fake_next_ns(fake);
+}
+
+bool fake_executor_step_at(struct fake_executor *fake, uint64_t now_ns)
+{
+    fake->now_ns = now_ns;
+    bool due = fake_next_ns(fake) <= now_ns;
+    if ((!due || fake_executor_random(fake, 2) == 0) && fake_pick(fake))
+        return true;
+    return due && fake_advance(fake);
+}
+
 void fake_executor_settle(struct fake_executor *fake, uint64_t until_ns)
 {
     while (fake_pick(fake) || (fake_next_ns(fake) <= until_ns && fake_advance(fake)))

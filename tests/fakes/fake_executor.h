@@ -33,6 +33,10 @@ struct fake_executor {
 void fake_executor_init(struct fake_executor *fake, unsigned nworkers, uint64_t seed);
 uint64_t fake_executor_random(struct fake_executor *fake, uint64_t bound); // 0 .. bound-1
 bool fake_executor_step(struct fake_executor *fake); // one event; false: nothing left to happen
+// For a caller that keeps the time: when something is to happen (UINT64_MAX: nothing is), and one
+// event of those due at `now_ns`; false: none was.
+uint64_t fake_executor_due_ns(struct fake_executor *fake);
+bool fake_executor_step_at(struct fake_executor *fake, uint64_t now_ns);
 unsigned fake_executor_running(const struct fake_executor *fake);
 // Steps until nothing is left, or `until_ns` of virtual time has come.
 void fake_executor_settle(struct fake_executor *fake, uint64_t until_ns);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 static atomic_uint_fast64_t heap_count, heap_fail_at; // fail_at 0 = never
+static atomic_bool heap_fails_on;                     // also after fail_at
 
 // The linker's --wrap turns our calls of malloc() into __wrap_malloc() and __real_malloc() into
 // the C library's (or a sanitizer's) own.
@@ -25,10 +26,21 @@ char *__wrap_strndup(const char *text, size_t max);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 int __wrap_posix_memalign(void **ret, size_t alignment, size_t size);
 
-void bm_fake_heap_fail_at(uint64_t n)
+static void heap_fail(uint64_t n, bool on)
 {
+    atomic_store(&heap_fails_on, on);
     atomic_store(&heap_count, 0);
     atomic_store(&heap_fail_at, n);
+}
+
+void bm_fake_heap_fail_at(uint64_t n)
+{
+    heap_fail(n, false);
+}
+
+void bm_fake_heap_fail_from(uint64_t n)
+{
+    heap_fail(n, true);
 }
 
 void bm_fake_heap_fail_never(void)
@@ -49,7 +61,8 @@ uint64_t bm_fake_heap_count(void)
 
 static bool heap_fails(void)
 {
-    if (atomic_fetch_add(&heap_count, 1) + 1 != atomic_load(&heap_fail_at))
+    uint64_t count = atomic_fetch_add(&heap_count, 1) + 1, fail_at = atomic_load(&heap_fail_at);
+    if (count != fail_at && !(fail_at != 0 && count > fail_at && atomic_load(&heap_fails_on)))
         return false;
     errno = ENOMEM;
     return true;

@@ -21,6 +21,8 @@
 
 // The n-th allocation from here on fails, once; 1 is the next one. Starts the count anew.
 void bm_fake_heap_fail_at(uint64_t n);
+// The n-th and all after it fail, until told otherwise.
+void bm_fake_heap_fail_from(uint64_t n);
 void bm_fake_heap_fail_never(void); // as at the start of the program; the count goes on
-bool bm_fake_heap_failed(void);     // whether the one named by fail_at() came and failed
-uint64_t bm_fake_heap_count(void);  // allocations asked for since fail_at(), failed one included
+bool bm_fake_heap_failed(void); // whether the one named by fail_at() or fail_from() came and failed
+uint64_t bm_fake_heap_count(void); // allocations asked for since then, failed ones included

@@ -111,6 +111,38 @@ static void a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later(vo
     batchmill_disconnect(client);
 }
 
+static void a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successor(void **state)
+{
+    (void)state;
+    const struct batchmill_options options = {.timeout_ms = 1000};
+    struct batchmill_client *client = NULL;
+    struct batchmill_error error;
+    client_expect_ok(batchmill_connect(the_host.urls[1], &options, &client, &error), &error);
+    struct batchmill_order order = client_order(3);
+    struct batchmill_stream *undisturbed = client_opened(client, "plain", &order);
+    uint64_t seq = 0;
+    client_take_digest(undisturbed, &seq, 20);
+    uint64_t expected = client_take_digest(undisturbed, &seq, UINT64_MAX);
+    batchmill_stream_close(undisturbed);
+    struct batchmill_stream *stream = client_opened(client, "plain", &order);
+    struct batchmill_batch *batch = NULL;
+    seq = 0;
+    client_take_digest(stream, &seq, 20);
+    host_stop(&the_host);
+    host_start(&the_host, 2, 0);
+    bm_server_drain(the_host.server); // it does not know the stream, and opens none
+    client_expect_error(batchmill_next_within(stream, 600, &batch, &error), &error,
+                        BATCHMILL_DEADLINE_EXCEEDED, "batch 20 did not come");
+    client_expect_error(batchmill_next(stream, &batch, &error), &error, BATCHMILL_UNAVAILABLE,
+                        "takes nothing new");
+    host_stop(&the_host);
+    host_start(&the_host, 2, 0);
+    assert_true(client_take_digest(stream, &seq, UINT64_MAX) == expected);
+    assert_int_equal(seq, CLIENT_NBATCHES);
+    batchmill_stream_close(stream);
+    batchmill_disconnect(client);
+}
+
 static void a_cursor_that_went_with_its_server_is_said_to_be_gone(void **state)
 {
     (void)state;
@@ -199,6 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_stream_goes_on_when_its_server_was_started_again),
         TEST(a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later),
+        TEST(a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successor),
         TEST(a_cursor_that_went_with_its_server_is_said_to_be_gone),
         TEST(a_paused_consumer_keeps_its_stream),
         TEST(a_reply_that_is_too_large_does_not_hang),

@@ -353,7 +353,7 @@ static void a_request_that_finds_no_memory_is_refused(void **state)
         bm_fake_heap_fail_never();
         if (status == BM_OK)
             bm_request_fini(&request);
-        assert_int_equal(status == BM_OK, !failed);
+        assert_int_equal(status, failed ? BM_RESOURCE_EXHAUSTED : BM_OK);
     } while (failed);
     assert_true(n > 3);
     free(bytes.memory);

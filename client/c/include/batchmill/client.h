@@ -207,7 +207,9 @@ BATCHMILL_API enum batchmill_code batchmill_gen_batch(struct batchmill_client *c
 // meanwhile is no error: the stream goes on there with the same bytes. Asking gives the batch
 // before back to the window, whether or not it was freed. BATCHMILL_END after the last, also
 // when asked again. A failed batch gives its code with error->has_batch: with BATCHMILL_REPORT the
-// stream goes on, with BATCHMILL_STOP every later call gives the same error.
+// stream goes on, with BATCHMILL_STOP every later call gives the same error. So does a batch for
+// which the server had no memory (BATCHMILL_RESOURCE_EXHAUSTED), with each of them: a stream
+// opened at its position tries that batch again.
 BATCHMILL_API enum batchmill_code batchmill_next(struct batchmill_stream *stream,
                                                  struct batchmill_batch **ret_batch,
                                                  struct batchmill_error *error);
@@ -217,8 +219,8 @@ BATCHMILL_API enum batchmill_code batchmill_next_within(struct batchmill_stream 
                                                         struct batchmill_batch **ret_batch,
                                                         struct batchmill_error *error);
 // The token to open a stream that goes on with the batch after the last one taken; a failed batch
-// was taken with BATCHMILL_REPORT, and is tried again with BATCHMILL_STOP. Written to `text` as a
-// string; BATCHMILL_OUT_OF_RANGE if `size` is too small (1,024 is enough).
+// was taken with BATCHMILL_REPORT, and is tried again if it ended the stream. Written to `text` as
+// a string; BATCHMILL_OUT_OF_RANGE if `size` is too small (1,024 is enough).
 BATCHMILL_API enum batchmill_code batchmill_position(const struct batchmill_stream *stream,
                                                      char *text, size_t size,
                                                      struct batchmill_error *error);
