@@ -23,7 +23,7 @@ enum job_state { // the rules are in job.c
 
 enum job_wait { WAIT_NONE, WAIT_SLEEP, WAIT_DEFERRED };
 
-struct bm_job { // one batch in flight; lives in its stream's ring
+struct bm_job { // one batch in flight; lives in a slot of its stream's window
     struct bm_stream *stream;
     enum job_state state;
     uint64_t seq;
@@ -51,6 +51,12 @@ struct bm_job { // one batch in flight; lives in its stream's ring
     enum bm_result waited;
 };
 
+enum { SLAB_SLOTS = 16 };
+struct slab { // slots of batches that follow each other; there only while one of them is in use
+    unsigned nused;
+    struct bm_job slots[SLAB_SLOTS];
+};
+
 struct bm_stream {
     struct bm_node node; // in scheduler->streams
     struct bm_scheduler *scheduler;
@@ -66,10 +72,12 @@ struct bm_stream {
     uint64_t asked;     // first batch not released: what the consumer holds or waits for
     uint64_t committed; // every one before it has taken its place in the order
     uint64_t created;
-    uint64_t end_seq;       // there is no batch here or later
-    unsigned nalive;        // jobs that are not FREE
-    unsigned window;        // prefetch + 1
-    struct bm_job *ring;    // job of batch seq lives at ring[seq % window]
+    uint64_t end_seq; // there is no batch here or later
+    unsigned nalive;  // jobs that are not FREE
+    unsigned window;  // prefetch + 1
+    unsigned nslabs;
+    struct slab *idle_slab; // for the next that is needed; NULL: the slabs have it
+    struct slab **slabs;    // [nslabs]: a ring of `window` slots; stream_slot() finds that of a seq
     struct bm_lock **locks; // [steps], NULL where a step has none
 
     uint64_t batch_bytes; // what one batch took at most so far
@@ -120,6 +128,7 @@ void job_free(struct bm_job *job); // a DONE one: its slot is free again
 void job_drop(struct bm_job *job);
 
 // ---- stream.c ----
-void stream_job_done(struct bm_stream *stream, struct bm_job *job); // job->state is DONE
+struct bm_job *stream_slot(const struct bm_stream *stream, uint64_t seq); // NULL: not in use
+void stream_job_done(struct bm_stream *stream, struct bm_job *job);       // job->state is DONE
 void stream_fill(struct bm_stream *stream);
 void stream_free_if_over(struct bm_stream *stream); // closed, and its last job is gone

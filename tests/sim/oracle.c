@@ -267,7 +267,9 @@ static bool still_waits(const struct waiter *waiter, const struct lock *lock)
         const struct bm_stream *stream = BM_CONTAINER(node, struct bm_stream, node);
         if (strcmp(stream->id, waiter->id) != 0)
             continue;
-        const struct bm_job *job = &stream->ring[waiter->seq % stream->window];
+        const struct bm_job *job = stream_slot(stream, waiter->seq);
+        if (job == NULL)
+            return false;
         const char *name = bm_pipeline_step_lock(stream->pipeline, job->step);
         return job->state == JOB_PARKED && job->seq == waiter->seq && name != NULL &&
                strcmp(name, lock->name) == 0;

@@ -303,7 +303,7 @@ static void a_budget_shrinks_windows_but_every_stream_goes_on(void **state)
 static void memory_that_is_given_back_wakes_the_stream_that_waited_for_it(void **state)
 {
     (void)state;
-    start(2, 1, 5000);
+    start(2, 1, 9000); // four batches and a bit
     struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 1024, "[]");
     struct mill_stream config = {.batch_size = 128, .prefetch = 3};
     struct bm_stream *first = mill_open(&mill, pipeline, config);
