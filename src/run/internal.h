@@ -34,7 +34,8 @@ struct bm_job { // one batch in flight; lives in a slot of its stream's window
     bool first_in_line;         // in scheduler->granted, while READY
     atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
                                 // workers without the mutex
-    uint64_t reserved_bytes;    // of the memory budget
+    bool standing;              // uses the memory that its stream always has for one batch
+    uint64_t reserved_bytes;    // of the memory for windows, unless it is standing
 
     // The worker's while RUNNING, without the mutex:
     unsigned step;
@@ -80,7 +81,8 @@ struct bm_stream {
     struct slab **slabs;    // [nslabs]: a ring of `window` slots; stream_slot() finds that of a seq
     struct bm_lock **locks; // [steps], NULL where a step has none
 
-    uint64_t batch_bytes; // what one batch took at most so far
+    uint64_t batch_bytes; // what one batch took at most so far; the stream has that much standing
+    bool standing_used;   // by one of its batches
     struct bm_node hungry_node;
     bool hungry;              // wants to create more than the budget allows
     struct bm_outcome *spare; // so that running out of memory can still be said
@@ -102,7 +104,7 @@ struct bm_scheduler {
     struct bm_list turns;   // streams with ready jobs, round robin
     struct bm_list granted; // jobs that hold a lock and wait for a worker: they go first
     struct bm_list hungry;  // streams that wait for memory
-    uint64_t memory_bytes, memory_used_bytes;
+    uint64_t memory_bytes, standing_bytes, window_bytes; // budget, and what is taken of it
     unsigned nready, nrunning, nparked, nwaiting;
     uint64_t batches;
     bool feeding; // hungry streams, right now
@@ -114,14 +116,17 @@ void scheduler_event(struct bm_scheduler *scheduler, enum bm_event_kind kind,
                      const struct bm_job *job);         // any thread: tells the observer
 void scheduler_queue(struct bm_job *job, bool granted); // job->state is READY
 void scheduler_unqueue(struct bm_job *job);
-bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes); // false: over the budget
+// Half of the budget is for one batch of every open stream, which so can always go on; the other
+// half is for the rest of their windows. False: there is not so much left.
+bool scheduler_stand(struct bm_scheduler *scheduler, uint64_t bytes);
+bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes);
 void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes);
 void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome); // takes it
 
 // ---- job.c ----
 // Stillborn: there was no memory to begin with; it fails in its place.
 void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
-                struct bm_outcome *outcome, bool stillborn);
+                struct bm_outcome *outcome, bool standing, bool stillborn);
 void job_run(struct bm_job *job);  // a READY one: a worker picked it
 void job_free(struct bm_job *job); // a DONE one: its slot is free again
 // Nobody wants it: ends it now, or at its next boundary when a worker or an action has it.

@@ -133,6 +133,15 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
         status = bm_variables_new(stream->pipeline, &stream->variables, err);
     if (status == BM_OK)
         status = stream_get_locks(stream, err);
+    if (status == BM_OK && !scheduler_stand(scheduler, stream->batch_bytes))
+        status = bm_fail(
+            err, BM_RESOURCE_EXHAUSTED, "batch_size",
+            "a batch takes %llu bytes; expected at most %llu, which is half of the "
+            "memory budget without a batch of each other open stream",
+            (unsigned long long)stream->batch_bytes,
+            (unsigned long long)(scheduler->memory_bytes / 2 > scheduler->standing_bytes
+                                     ? scheduler->memory_bytes / 2 - scheduler->standing_bytes
+                                     : 0));
     if (status != BM_OK) {
         stream_free(stream);
         return status;
@@ -174,6 +183,7 @@ void stream_free_if_over(struct bm_stream *stream)
     if (!stream->closed || stream->nalive > 0)
         return;
     bm_list_remove(&stream->node);
+    stream->scheduler->standing_bytes -= stream->batch_bytes;
     stream_free(stream);
 }
 
@@ -182,19 +192,18 @@ void stream_free_if_over(struct bm_stream *stream)
 static bool stream_create(struct bm_stream *stream)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
-    bool alone = stream->created == stream->asked; // one batch per stream may always go on
+    bool alone = stream->created == stream->asked;
+    bool standing = !stream->standing_used; // true when it is alone, so that one always goes on
     if (!stream_get_slab(stream, stream->created))
         return false;
-    if (!scheduler_reserve(scheduler, stream->batch_bytes)) {
-        if (!alone)
-            return false;
-        scheduler->memory_used_bytes += stream->batch_bytes;
-    }
+    if (!standing && !scheduler_reserve(scheduler, stream->batch_bytes))
+        return false;
     uint64_t seq = stream->created;
     unsigned nspans = stream->traced ? bm_pipeline_nsteps(stream->pipeline) : 0;
     struct bm_outcome *outcome = bm_outcome_new(seq, nspans);
     if (outcome == NULL && !alone) {
-        scheduler_unreserve(scheduler, stream->batch_bytes);
+        if (!standing)
+            scheduler_unreserve(scheduler, stream->batch_bytes);
         return false; // what is in flight will give memory back
     }
     if (outcome == NULL) { // nothing will: say so in this batch's place, and end
@@ -208,7 +217,8 @@ static bool stream_create(struct bm_stream *stream)
     stream->created++;
     struct bm_job *job = stream_job(stream, seq);
     (*stream_slab(stream, seq))->nused++;
-    job_create(job, stream, seq, outcome, outcome->work.error.status != BM_OK);
+    stream->standing_used = true;
+    job_create(job, stream, seq, outcome, standing, outcome->work.error.status != BM_OK);
     return true;
 }
 
@@ -231,6 +241,8 @@ static void stream_release(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
     uint64_t reserved_bytes = job->reserved_bytes;
+    if (job->standing)
+        stream->standing_used = false;
     uint64_t seq = job->seq;
     job->outcome = NULL;
     job_free(job);
@@ -298,6 +310,26 @@ static void stream_commit_all(struct bm_stream *stream)
         stream->listener->changed(stream->listener);
 }
 
+// What the batch was thought to take becomes what it takes. A source whose items differ in size may
+// have been thought too little of.
+static void stream_account(struct bm_stream *stream, struct bm_job *job)
+{
+    struct bm_scheduler *scheduler = stream->scheduler;
+    uint64_t keeps = BATCH_OVERHEAD + job->outcome->bytes;
+    if (keeps > stream->batch_bytes) {
+        scheduler->standing_bytes += keeps - stream->batch_bytes;
+        stream->batch_bytes = keeps;
+    }
+    if (job->standing)
+        return;
+    uint64_t reserved_bytes = job->reserved_bytes;
+    job->reserved_bytes = keeps;
+    if (keeps > reserved_bytes)
+        scheduler->window_bytes += keeps - reserved_bytes;
+    else
+        scheduler_unreserve(scheduler, reserved_bytes - keeps);
+}
+
 // What the job's last step said becomes an outcome.
 static void stream_judge(struct bm_stream *stream, struct bm_job *job)
 {
@@ -307,19 +339,12 @@ static void stream_judge(struct bm_stream *stream, struct bm_job *job)
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
-        if (BATCH_OVERHEAD + outcome->bytes > stream->batch_bytes)
-            stream->batch_bytes = BATCH_OVERHEAD + outcome->bytes;
     } else if (job->result == BM_RESULT_FAIL) {
         outcome->kind = BM_OUTCOME_FAILED;
     } else {
         outcome->kind = BM_OUTCOME_SKIPPED;
     }
-    uint64_t keeps = BATCH_OVERHEAD + outcome->bytes;
-    if (keeps > job->reserved_bytes)
-        stream->scheduler->memory_used_bytes += keeps - job->reserved_bytes;
-    else
-        scheduler_unreserve(stream->scheduler, job->reserved_bytes - keeps);
-    job->reserved_bytes = keeps;
+    stream_account(stream, job);
     scheduler_event(stream->scheduler, BM_EVENT_READY, job);
 }
 
