@@ -56,8 +56,9 @@ foreach(kind unit integration)
             bm_fake_heap bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
         if(BM_VALGRIND) # what starts a test program: add_test() puts it in front
             target_compile_definitions(${target} PRIVATE BM_TEST_SLOWNESS=20)
-            set_target_properties(${target} PROPERTIES CROSSCOMPILING_EMULATOR
-                "valgrind;--quiet;--error-exitcode=9;--leak-check=full;--errors-for-leak-kinds=definite")
+            set(valgrind valgrind --quiet --error-exitcode=9 --leak-check=full
+                --errors-for-leak-kinds=definite)
+            set_target_properties(${target} PROPERTIES CROSSCOMPILING_EMULATOR "${valgrind}")
         endif()
         string(REGEX REPLACE "^test_" "" name ${target})
         set(seconds_unit 60)

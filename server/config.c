@@ -25,7 +25,8 @@ static const struct bm_param settings_params[] = {
     BM_PARAM(struct settings, workers, BM_PARAM_INTEGER, .fallback = "0", .min = 0, .max = 1024,
              .doc = "threads of the pool; 0 = one per CPU"),
     BM_PARAM(struct settings, memory, BM_PARAM_VALUE,
-             .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited; not given: half of what there is"),
+             .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited; "
+                    "not given: half of what there is"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
     BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
              .doc = "name: {source: name, actions: [...]}"),
