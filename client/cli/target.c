@@ -103,6 +103,12 @@ static enum cli_exit target_embed(struct cli_target *target, const char **ret_ur
     return CLI_DONE;
 }
 
+static void target_log(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "%s: %s\n", program_invocation_name, message);
+}
+
 enum cli_exit cli_target_open(struct cli_target *target)
 {
     cli_interrupt_setup();
@@ -116,7 +122,7 @@ enum cli_exit cli_target_open(struct cli_target *target)
         if (code != CLI_DONE)
             return code;
     }
-    struct batchmill_options options = {.timeout_ms = target->timeout_ms};
+    struct batchmill_options options = {.timeout_ms = target->timeout_ms, .log = target_log};
     struct batchmill_error error;
     if (batchmill_connect(url, &options, &target->client, &error) == BATCHMILL_OK)
         return CLI_DONE;

@@ -85,7 +85,9 @@ struct batchmill_options {
     uint32_t timeout_ms; // for connecting and for every answer; 0 = 10,000. A slow batch is not a
                          // late answer: batchmill_next() waits for it as long as it takes.
     uint64_t max_message_bytes; // largest reply accepted; 0 = 1 GiB
-    // Told what happened on the connection (lost, back); may be NULL. Any thread.
+    // Told once of each change: the connection is lost, it is back, the server takes nothing now
+    // and is asked again, it answers again, a stream was opened again at its position, or was given
+    // up. May be NULL. Any thread; also within batchmill_next().
     void (*log)(void *context, const char *message);
     void *log_context;
 };
