@@ -338,6 +338,19 @@ class Checkpoint(WithFolder):
         self.gen("digits", "--config", DIGITS)  # what is not given is as it was
         self.gen("digits", "--config", DIGITS, *given, "--on-error", "skip", "--prefetch", "9")
 
+    def test_a_pipeline_that_changed_is_an_error_that_says_what(self):
+        args = ["--batch-size", "1", "--n-iters", "3"]
+        self.gen("p", "--config", self.pipelines("[]"), *args, code=0)
+        position = re.search(r"position: (\S+)", self.file.read_text())[1]
+        for actions, n, said in (
+            ("[]", 21, "the data of pipeline"),
+            ("[noop]", 20, "the definition of pipeline"),
+            ("[noop]", 7, "the definition and the data of pipeline"),
+        ):
+            config = self.pipelines(actions, n)
+            error = mill("gen", "p", "--config", config, "--position", position, code=1).stderr
+            self.assertIn(f'position: {said} "p" changed since this position was given', error)
+
     def test_a_file_that_was_cut_or_altered_is_an_error(self):
         self.gen("digits", "--config", DIGITS, *ORDER)
         whole = self.file.read_bytes()

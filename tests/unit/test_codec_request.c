@@ -57,7 +57,7 @@ static void open_stream_is_decoded_field_by_field(void **state)
     open.order.shard_count = 2;
     open.call.prefetch = 5;
     open.call.on_error = BATCHMILL__V1__ON_ERROR__ON_ERROR_REPORT;
-    open.call.position = (char *)"bm1.x.7";
+    open.call.position = (char *)"bm2.x.7";
     open.call.cursor = (char *)"shared";
     open.call.traced = true;
     open.call.nonce = 99;
@@ -65,7 +65,7 @@ static void open_stream_is_decoded_field_by_field(void **state)
     assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
     assert_int_equal(request.kind, BM_CALL_OPEN_STREAM);
     assert_string_equal(request.open.pipeline, "digits");
-    assert_string_equal(request.open.position, "bm1.x.7");
+    assert_string_equal(request.open.position, "bm2.x.7");
     assert_string_equal(request.open.cursor, "shared");
     assert_int_equal(request.open.prefetch, 5);
     assert_int_equal(request.open.on_error, BM_ON_ERROR_REPORT);
@@ -93,12 +93,12 @@ static void an_open_may_leave_pipeline_and_order_to_the_position(void **state)
     open_init(&open);
     open.call.order = NULL;
     open.call.pipeline = (char *)"";
-    open.call.position = (char *)"bm1.x.7";
+    open.call.position = (char *)"bm2.x.7";
     struct bm_request request;
     assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
     assert_int_equal(request.open.order.batch_size, 0);
     assert_string_equal(request.open.pipeline, "");
-    assert_string_equal(request.open.position, "bm1.x.7");
+    assert_string_equal(request.open.position, "bm2.x.7");
     assert_string_equal(request.open.cursor, "");
     bm_request_fini(&request);
 }
