@@ -31,6 +31,7 @@ struct batchmill_client {
     unsigned nexchanges;                      // the mutex
     uint64_t max_message_bytes;
     char *url;
+    char *token; // NULL: none
     uint32_t timeout_ms;
     void (*log)(void *context, const char *message); // may be NULL
     void *log_context;
@@ -67,11 +68,11 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
 void bm_client_leave_connection(struct batchmill_client *client,
                                 struct bm_client_connection *connection);
 
-// Sends `request` and waits for the reply; it gives up `timeout_ms` after the server should have
-// answered. `wait_ms`: how long the server may take over it.
-enum batchmill_code bm_client_exchange(struct batchmill_client *client,
-                                       const struct bm_buffer *request, uint32_t wait_ms,
-                                       uint32_t timeout_ms, struct bm_client_message **ret_reply,
+// Seals and sends `request` and waits for the reply; it gives up `timeout_ms` after the server
+// should have answered. `wait_ms`: how long the server may take over it.
+enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,
+                                       uint32_t wait_ms, uint32_t timeout_ms,
+                                       struct bm_client_message **ret_reply,
                                        struct batchmill_error *error);
 
 // ---- batch.c ----

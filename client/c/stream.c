@@ -109,6 +109,8 @@ static void flight_send(struct flight *flight)
     };
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_request_seal(&flight->request, stream->client->token, &error);
     if (flight->call == NULL)
         flight->call = bm_client_call_new(stream->connection->transport, flight_done, flight);
     if (code == BATCHMILL_OK && flight->call != NULL &&

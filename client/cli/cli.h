@@ -34,6 +34,7 @@ enum bm_status cli_registry_new(struct bm_registry **ret_registry,
 
 struct cli_target {
     const char *server, *config; // as given: one of them, or neither for the default server
+    const char *token_file;
     uint32_t timeout_ms;
     struct batchmill_client *client;
     struct bm_server *embedded; // with --config

@@ -530,6 +530,56 @@ class Serve(WithFolder):
         with Server(DIGITS, "--insecure", listen=("tcp://0.0.0.0:0",)) as server:
             self.assertEqual(server.stop(), 0)
 
+    def token(self, text, name="token", mode=0o600):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
+
+    def test_a_token_keeps_strangers_out(self):
+        right = self.token("correct-horse-battery\n")
+        wrong = self.token("correct-horse-staple1", "wrong")
+        with Server(DIGITS, "--token-file", right) as server:
+            for how in ([], ["--token-file", wrong]):
+                error = mill("list", "--server", server.url, *how, code=1).stderr
+                self.assertIn("expected a request with this server's token", error)
+            lines = mill("list", "--server", server.url, "--token-file", right).stdout
+            self.assertIn("digits-locked", lines)
+            env = {**os.environ, "BATCHMILL_TOKEN_FILE": right}
+            self.assertEqual(
+                jsonl("digits", "--server", server.url, *ORDER, "--prefetch", "3", env=env),
+                jsonl("digits", "--config", DIGITS, *ORDER),
+            )
+            self.assertIn(
+                "29 batches", mill("run", "digits", "--server", server.url, *ORDER, env=env).stdout
+            )
+            text = server.text()
+            self.assertNotIn("horse", text)
+        for text, mode, said in (
+            ("correct-horse-battery", 0o640, "chmod 600"),
+            ("short", 0o600, "16 to 1024"),
+        ):
+            bad = self.token(text, "bad", mode)
+            error = mill("serve", DIGITS, "--check", "--token-file", bad, code=1).stderr
+            self.assertTrue(error.startswith(f"{bad}: ") and said in error, error)
+            self.assertNotIn(text, error.replace(bad, ""))
+            error = mill(
+                "list", "--server", "tcp://127.0.0.1:1", "--token-file", bad, code=1
+            ).stderr
+            self.assertIn(said, error)
+        mill("list", "--config", DIGITS, "--token-file", right, code=2)
+
+    def test_a_configuration_may_name_the_token(self):
+        self.token("correct-horse-battery")
+        config = self.config("token_file: token\n" + RANGE + "      - noop\n")
+        with Server(config, listen=("tcp://0.0.0.0:0",)) as server:  # no --insecure is needed
+            url = server.url.replace("0.0.0.0", "127.0.0.1")
+            self.assertIn("token", mill("list", "--server", url, code=1).stderr)
+            path = str(self.folder / "token")
+            self.assertIn("p", mill("list", "--server", url, "--token-file", path).stdout)
+        (self.folder / "token").chmod(0o644)
+        self.assertIn("chmod 600", mill("serve", config, "--check", code=1).stderr)
+
     def test_logs_are_json_when_asked(self):
         done = mill(
             "serve", DIGITS, "--listen", "tcp://256.0.0.1:1", "--log-format", "json", code=1

@@ -90,6 +90,7 @@ struct batchmill_options {
     // up. May be NULL. Any thread; also within batchmill_next().
     void (*log)(void *context, const char *message);
     void *log_context;
+    const char *token; // the server's secret, where it has one; NULL: none. Copied
 };
 
 // `url` is tcp://host:port, ipc:///path, ws://host:port/path or inproc://name. `options` may be
@@ -329,6 +330,7 @@ struct batchmill_status {
     uint32_t jobs_ready, jobs_running, jobs_parked, jobs_waiting;
     uint64_t memory_used_bytes, memory_bytes; // budget 0: unlimited
     uint64_t batches;                         // since the server's start
+    uint64_t unauthenticated;                 // requests without the token, or with a wrong one
     bool draining;
 };
 BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *client,
