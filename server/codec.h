@@ -17,7 +17,8 @@ enum {
     BM_WIRE_ALIGNMENT_REST = 12,
 };
 
-// On failure nothing needs freeing; the error is for the peer.
+// The error is for the peer. On failure the request holds the token, if it could be read, and
+// nothing else, so that nobody without it is told what is wrong; bm_request_fini() it in any case.
 enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
                                  struct bm_error *err);
 

@@ -251,6 +251,7 @@ static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
     to->memory_bytes = scheduler->memory_bytes;
     to->batches = scheduler->batches;
     to->draining = status->draining;
+    to->unauthenticated = status->unauthenticated;
     to->pipelines = status->pipelines;
     return to;
 }

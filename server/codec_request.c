@@ -295,8 +295,12 @@ enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_reque
                        size);
     struct bm_request request = {0};
     enum bm_status status = call_decode(message, &request, err);
+    if (status != BM_OK)
+        request = (struct bm_request){0};
+    request.token = message->token.data; // out of the message, which then does not free it
+    request.token_size = message->token.len;
+    message->token = (ProtobufCBinaryData){0};
     batchmill__v1__request__free_unpacked(message, &allocator);
-    if (status == BM_OK)
-        *ret_request = request;
+    *ret_request = request;
     return status;
 }

@@ -17,6 +17,7 @@
 struct settings { // the top level of the file
     struct bm_texts listen;
     int64_t workers;
+    char *token_file;
     const struct bm_value *memory, *sources, *pipelines;
 };
 static const struct bm_param settings_params[] = {
@@ -27,6 +28,8 @@ static const struct bm_param settings_params[] = {
     BM_PARAM(struct settings, memory, BM_PARAM_VALUE,
              .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited; "
                     "not given: half of what there is"),
+    BM_PARAM(struct settings, token_file, BM_PARAM_TEXT,
+             .doc = "a file of mode 0600 with the token that clients must have; default none"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
     BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
              .doc = "name: {source: name, actions: [...]}"),
@@ -280,6 +283,9 @@ static enum bm_status config_read(const struct bm_value *root, const char *path,
     status = config_read_memory(settings.memory, &config->memory_bytes, err);
     if (status == BM_OK)
         status = config_copy_listen(&settings, path, config, err);
+    if (status == BM_OK && settings.token_file != NULL &&
+        (config->token_file = bm_source_path(directory, settings.token_file)) == NULL)
+        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
     if (status == BM_OK)
         status = config_build(&loader, &settings, config);
     bm_params_free(settings_params, COUNT(settings_params), &settings);
@@ -313,6 +319,7 @@ void bm_config_fini(struct bm_config *config)
 {
     for (unsigned i = 0; i < config->nlisten; i++)
         free(config->listen[i]);
+    free(config->token_file);
     bm_catalog_free(config->catalog);
     *config = (struct bm_config){0};
 }

@@ -13,6 +13,7 @@ struct bm_config {
     char *listen[BM_LISTEN_MAX]; // URLs
     unsigned workers;            // 0 = one per CPU
     uint64_t memory_bytes;       // 0 = unlimited
+    char *token_file;            // NULL = none; not opened
     struct bm_catalog *catalog;
 };
 

@@ -5,6 +5,7 @@
 
 void bm_request_fini(struct bm_request *request)
 {
+    free(request->token);
     free(request->decoded);
     *request = (struct bm_request){0};
 }

@@ -63,6 +63,8 @@ struct bm_request {
             uint32_t wait_ms; // GET_RUN
         } named; // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
     };
+    void *token; // as given, owned; NULL: none
+    size_t token_size;
     void *decoded; // what the strings lie in; bm_request_fini() frees it
 };
 
@@ -96,6 +98,7 @@ struct bm_run_report {
 struct bm_status_report {
     double uptime_seconds;
     uint32_t workers, streams, runs, pipelines;
+    uint64_t unauthenticated;
     bool draining;
     struct bm_scheduler_status scheduler;
 };

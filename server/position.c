@@ -6,9 +6,9 @@
 #include "base/hash.h"
 #include "base/name.h"
 
-// The record, little-endian: the check, 7 numbers, the flags, and the pipeline's name to its end.
+// The record, little-endian: the check, 9 numbers, the flags, and the pipeline's name to its end.
 enum {
-    NUMBERS = 7,
+    NUMBERS = 9,
     FLAGS_AT = 8 + 8 * NUMBERS,
     NAME_AT = FLAGS_AT + 1,
     RECORD_MAX = NAME_AT + BM_NAME_MAX,
@@ -17,7 +17,7 @@ enum {
 };
 enum { FLAG_SHUFFLE = 1, FLAG_DROP_LAST = 2, FLAG_CROSS = 4, FLAGS_ALL = 7 };
 
-static const char prefix[] = "bm1.";
+static const char prefix[] = "bm2.";
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static void u64_put(unsigned char *at, uint64_t value)
@@ -38,8 +38,15 @@ static size_t record_put(const struct bm_position *position, unsigned char recor
 {
     const struct bm_order_params *order = &position->order;
     const uint64_t numbers[NUMBERS] = {
-        position->fingerprint, order->batch_size,  order->seed,        order->n_epochs,
-        order->n_iters,        order->shard_index, order->shard_count,
+        position->fingerprint.definition,
+        position->fingerprint.data,
+        position->fingerprint.format,
+        order->batch_size,
+        order->seed,
+        order->n_epochs,
+        order->n_iters,
+        order->shard_index,
+        order->shard_count,
     };
     for (size_t i = 0; i < NUMBERS; i++)
         u64_put(record + 8 + 8 * i, numbers[i]);
@@ -60,18 +67,18 @@ static void record_get(const unsigned char *record, size_t size, struct bm_posit
         numbers[i] = u64_get(record + 8 + 8 * i);
     unsigned flags = record[FLAGS_AT];
     *position = (struct bm_position){
-        .fingerprint = numbers[0],
+        .fingerprint = {numbers[0], numbers[1], numbers[2]},
         .order =
             {
-                .batch_size = numbers[1],
+                .batch_size = numbers[3],
                 .shuffle = (flags & FLAG_SHUFFLE) != 0,
-                .seed = numbers[2],
-                .n_epochs = numbers[3],
-                .n_iters = numbers[4],
+                .seed = numbers[4],
+                .n_epochs = numbers[5],
+                .n_iters = numbers[6],
                 .drop_last = (flags & FLAG_DROP_LAST) != 0,
                 .epoch_border = (flags & FLAG_CROSS) != 0 ? BM_BORDER_CROSS : BM_BORDER_STOP,
-                .shard_index = numbers[5],
-                .shard_count = numbers[6],
+                .shard_index = numbers[7],
+                .shard_count = numbers[8],
             },
     };
     memcpy(position->pipeline, record + NAME_AT, size - NAME_AT);
@@ -156,8 +163,10 @@ enum bm_status bm_position_parse(const char *text, struct bm_position *ret_posit
 {
     if (strnlen(text, BM_POSITION_MAX + 1) > BM_POSITION_MAX)
         return refuse(err, "one that is too long");
+    if (strncmp(text, "bm1.", 4) == 0)
+        return refuse(err, "one of an earlier version (bm1), which does not say enough");
     if (strncmp(text, prefix, strlen(prefix)) != 0)
-        return refuse(err, "one that does not begin with bm1.");
+        return refuse(err, "one that does not begin with bm2.");
     const char *stem = text + strlen(prefix);
     const char *dot = strchr(stem, '.');
     if (dot == NULL)

@@ -1,8 +1,8 @@
 // position.h -- the token that says where a stream stands. Layer: server (may include src/).
 //
-// Text: "bm1." + base64url, without padding, of a check and a record + "." + decimal seq. The part
+// Text: "bm2." + base64url, without padding, of a check and a record + "." + decimal seq. The part
 // before the last dot is the stem, which the server gives once per stream; a client adds the seq.
-// Opaque to clients; versioned by "bm1"; the check (64 bits of XXH3 over the record) finds a
+// Opaque to clients; versioned by "bm2"; the check (64 bits of XXH3 over the record) finds a
 // token that was cut or mistyped, not a forged one: it grants nothing that an OpenStream with the
 // same parameters would not.
 // Threads: any thread.
@@ -13,7 +13,7 @@ enum { BM_POSITION_MAX = 1024 };
 
 struct bm_position {
     char pipeline[BM_NAME_MAX + 1];
-    uint64_t fingerprint;
+    struct bm_fingerprint fingerprint;
     struct bm_order_params order; // complete, with the drawn seed
     uint64_t seq;
 };

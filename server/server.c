@@ -66,6 +66,7 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
         .executor = server->executor,
         .catalog = config->catalog,
         .host = &server->host,
+        .token = config->token,
         .workers = nworkers,
         .lease_ms = config->lease_ms,
     };
@@ -77,7 +78,8 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
             BM_OK)
         return status;
     for (unsigned i = 0; i < config->nlisten && status == BM_OK; i++)
-        status = bm_transport_listen(server->transport, config->listen[i], config->insecure, err);
+        status = bm_transport_listen(server->transport, config->listen[i],
+                                     config->insecure || config->token != NULL, err);
     return status;
 }
 

@@ -9,6 +9,7 @@
 // Threads: _start and _stop on one thread; the rest from any.
 #pragma once
 #include "server/config.h"
+#include "server/token.h"
 
 struct bm_server;
 
@@ -16,10 +17,11 @@ struct bm_server_config {
     const struct bm_catalog *catalog; // borrowed until stopped
     const char *const *listen;        // URLs: tcp:// ipc:// ws:// inproc://
     unsigned nlisten;
-    unsigned workers;      // 0 = one per CPU
-    uint64_t memory_bytes; // 0 = unlimited
-    uint32_t lease_ms;     // 0 = the default
-    bool insecure;         // allow listening beyond loopback without a token
+    unsigned workers;             // 0 = one per CPU
+    uint64_t memory_bytes;        // 0 = unlimited
+    uint32_t lease_ms;            // 0 = the default
+    const struct bm_token *token; // that clients must have; NULL: none. Borrowed until stopped
+    bool insecure;                // allow listening beyond loopback without a token
 };
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,

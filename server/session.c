@@ -59,6 +59,12 @@ static void exchange_late(struct bm_timer *timer)
     holding->type->late(holding, exchange);
 }
 
+// Those who wait without being anybody take no place of those who are.
+static unsigned session_nparked(const struct bm_session *session)
+{
+    return session->nparked - session->strangers.nparked;
+}
+
 enum bm_status session_park(struct session_holding *holding, struct bm_exchange *exchange,
                             uint32_t wait_ms, struct bm_error *err)
 {
@@ -68,7 +74,7 @@ enum bm_status session_park(struct session_holding *holding, struct bm_exchange 
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, holding->id,
                        "expected at most %u requests that wait at once, got one more",
                        holding->nparked_max);
-    if (session->nparked == BM_SESSION_PARKED_MAX)
+    if (holding != &session->strangers && session_nparked(session) == BM_SESSION_PARKED_MAX)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
                        "%d requests wait already, which is what this server allows",
                        BM_SESSION_PARKED_MAX);
@@ -430,11 +436,40 @@ static void session_status(struct bm_session *session, struct bm_exchange *excha
         .streams = session->nstreams,
         .runs = session->nruns,
         .pipelines = bm_catalog_count(session->config.catalog),
+        .unauthenticated = session->nunauthenticated,
         .draining = session->draining,
         .scheduler = bm_scheduler_status(session->config.scheduler),
     };
     session_answer(session, exchange);
 }
+
+// ---- Strangers: requests without the token ----
+
+static bool session_knows(const struct bm_session *session, const struct bm_request *request)
+{
+    return session->config.token == NULL ||
+           bm_token_matches(session->config.token, request->token, request->token_size);
+}
+
+static void stranger_refuse(struct session_holding *strangers, struct bm_exchange *exchange)
+{
+    struct bm_error error;
+    bm_fail(&error, BM_UNAUTHENTICATED, NULL, "expected a request with this server's token");
+    session_fail(strangers->session, exchange, &error);
+}
+
+static const struct session_holding_type stranger_type = {.late = stranger_refuse};
+
+// A wrong token is told nothing that none is not told, and neither keeps anything here.
+static void session_turn_away(struct bm_session *session, struct bm_exchange *exchange)
+{
+    session->nunauthenticated++;
+    bm_request_fini(&exchange->request);
+    if (session_park(&session->strangers, exchange, BM_SESSION_STRANGER_MS, NULL) != BM_OK)
+        stranger_refuse(&session->strangers, exchange);
+}
+
+// ---- Requests ----
 
 void bm_session_request(struct bm_session *session, struct bm_exchange *exchange)
 {
@@ -442,6 +477,10 @@ void bm_session_request(struct bm_session *session, struct bm_exchange *exchange
     if (session->closed) {
         bm_fail(&error, BM_UNAVAILABLE, NULL, "the server is shutting down");
         session_fail(session, exchange, &error);
+        return;
+    }
+    if (!session_knows(session, &exchange->request)) {
+        session_turn_away(session, exchange);
         return;
     }
     switch (exchange->request.kind) {
@@ -486,7 +525,11 @@ void bm_session_request(struct bm_session *session, struct bm_exchange *exchange
 void bm_session_refuse(struct bm_session *session, struct bm_exchange *exchange,
                        const struct bm_error *err)
 {
-    session_fail(session, exchange, err);
+    bool tells = err->status == BM_INVALID_ARGUMENT || err->status == BM_UNIMPLEMENTED;
+    if (tells && !session->closed && !session_knows(session, &exchange->request))
+        session_turn_away(session, exchange);
+    else
+        session_fail(session, exchange, err);
 }
 
 // ---- The session itself ----
@@ -503,6 +546,13 @@ enum bm_status bm_session_new(const struct bm_session_config *config,
     session->lease_ns = session->config.lease_ms * UINT64_C(1000000);
     session->started_ns = session_now(session);
     session->lease_timer.fire = session_sweep;
+    session->strangers = (struct session_holding){
+        .session = session,
+        .type = &stranger_type,
+        .unleased = true,
+        .nparked_max = BM_SESSION_STRANGERS_MAX,
+    };
+    bm_list_init(&session->strangers.parked);
     bm_list_init(&session->leases);
     bm_list_init(&session->due);
     bm_mutex_init(&session->due_mutex);
@@ -519,6 +569,7 @@ void bm_session_close(struct bm_session *session)
     for (struct session_holding *holding = session->by_id; holding != NULL;
          holding = holding->by_id.next)
         holding_refuse_parked(holding, &error);
+    holding_refuse_parked(&session->strangers, &error);
     while (session->by_id != NULL)
         session_destroy(session->by_id);
     session_cursors_free(session);
@@ -541,5 +592,5 @@ void bm_session_drain(struct bm_session *session)
 
 bool bm_session_idle(const struct bm_session *session)
 {
-    return session->nstreams == 0 && session->nruns_due == 0 && session->nparked == 0;
+    return session->nstreams == 0 && session->nruns_due == 0 && session_nparked(session) == 0;
 }

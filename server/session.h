@@ -13,13 +13,16 @@
 #include "base/list.h"
 #include "server/catalog.h"
 #include "server/messages.h"
+#include "server/token.h"
 
 enum {
-    BM_SESSION_STREAMS_MAX = 10000, // open streams and cursor members of all clients
-    BM_SESSION_CURSORS_MAX = 1000,  // also those that wait for a member
-    BM_SESSION_RUNS_MAX = 1000,     // runs that are not forgotten yet
-    BM_SESSION_PARKED_MAX = 16384,  // requests of all clients that wait for a batch or a run
-    BM_SESSION_PARKED_SPARE = 64,   // of one stream, beside one for each batch it may prefetch
+    BM_SESSION_STREAMS_MAX = 10000,  // open streams and cursor members of all clients
+    BM_SESSION_CURSORS_MAX = 1000,   // also those that wait for a member
+    BM_SESSION_RUNS_MAX = 1000,      // runs that are not forgotten yet
+    BM_SESSION_PARKED_MAX = 16384,   // requests of all clients that wait for a batch or a run
+    BM_SESSION_PARKED_SPARE = 64,    // of one stream, beside one for each batch it may prefetch
+    BM_SESSION_STRANGERS_MAX = 4096, // requests without the token that wait for their refusal
+    BM_SESSION_STRANGER_MS = 100,    // so long, so that guessing takes time
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
     BM_SESSION_REPLY_BYTES = 1024 * 1024,          // of a reply, when the client sets no max_bytes
@@ -50,8 +53,9 @@ struct bm_session_config {
     struct bm_executor *executor;
     const struct bm_catalog *catalog;
     struct bm_session_host *host;
-    unsigned workers;  // for GetStatus
-    uint32_t lease_ms; // 0 = BM_SESSION_LEASE_MS
+    const struct bm_token *token; // that every request must have; NULL: none. Borrowed
+    unsigned workers;             // for GetStatus
+    uint32_t lease_ms;            // 0 = BM_SESSION_LEASE_MS
 };
 
 enum bm_status bm_session_new(const struct bm_session_config *config,

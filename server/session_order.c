@@ -1,4 +1,5 @@
 // What a client asked for becomes the order its stream follows.
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -140,6 +141,39 @@ static enum bm_status position_check_order(const struct bm_order_request *reques
     return BM_OK;
 }
 
+// Other batches than those before the position would come: says what it is that changed.
+static enum bm_status position_check_pipeline(const struct bm_position *position,
+                                              const struct bm_pipeline *pipeline,
+                                              struct bm_error *err)
+{
+    struct bm_fingerprint now = bm_pipeline_fingerprint_parts(pipeline);
+    const struct {
+        const char *name;
+        uint64_t then, now;
+    } parts[] = {
+        {"definition", position->fingerprint.definition, now.definition},
+        {"data", position->fingerprint.data, now.data},
+        {"engine's format", position->fingerprint.format, now.format},
+    };
+    char names[64] = "", hashes[192] = "";
+    size_t names_size = 0, hashes_size = 0;
+    for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].then == parts[i].now)
+            continue;
+        const char *and = names_size == 0 ? "" : " and ", *comma = names_size == 0 ? "" : ", ";
+        names_size += (size_t)snprintf(names + names_size, sizeof names - names_size, "%sthe %s",
+                                       and, parts[i].name);
+        hashes_size += (size_t)snprintf(hashes + hashes_size, sizeof hashes - hashes_size,
+                                        "%s%s %016llx then and %016llx now", comma, parts[i].name,
+                                        ULL(parts[i].then), ULL(parts[i].now));
+    }
+    if (names_size == 0)
+        return BM_OK;
+    return bm_fail(err, BM_FAILED_PRECONDITION, "position",
+                   "%s of pipeline \"%s\" changed since this position was given (%s)", names,
+                   position->pipeline, hashes);
+}
+
 // Finds the pipeline of the position and makes sure that it still gives the same batches.
 static enum bm_status position_find(struct bm_session *session,
                                     const struct bm_open_request *request,
@@ -156,19 +190,16 @@ static enum bm_status position_find(struct bm_session *session,
     status = bm_catalog_find(session->config.catalog, name, ret_pipeline, err);
     if (status != BM_OK)
         return status;
-    uint64_t fingerprint = bm_pipeline_fingerprint(*ret_pipeline);
-    if (fingerprint != ret_position->fingerprint)
-        return bm_fail(err, BM_FAILED_PRECONDITION, "position",
-                       "the definition or the data of pipeline \"%s\" has changed since: expected "
-                       "fingerprint %016llx, got %016llx",
-                       name, ULL(fingerprint), ULL(ret_position->fingerprint));
-    return position_check_order(&request->order, &ret_position->order, err);
+    status = position_check_pipeline(ret_position, *ret_pipeline, err);
+    if (status == BM_OK)
+        status = position_check_order(&request->order, &ret_position->order, err);
+    return status;
 }
 
 char *session_position_stem(const struct session_plan *plan)
 {
     struct bm_position position = {
-        .fingerprint = bm_pipeline_fingerprint(plan->pipeline),
+        .fingerprint = bm_pipeline_fingerprint_parts(plan->pipeline),
         .order = plan->order.params,
     };
     strcpy(position.pipeline, bm_pipeline_name(plan->pipeline));

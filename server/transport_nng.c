@@ -439,7 +439,7 @@ static enum bm_status url_check(const char *text, bool insecure, struct bm_error
             status = bm_fail(err, BM_PERMISSION_DENIED, text,
                              "expected an address of this machine alone (127.0.0.1, [::1] or "
                              "localhost), as every client that reaches another one could read "
-                             "the data; insecure allows it");
+                             "the data; a token or insecure allows it");
     } else if (!text_is_one_of(url->u_scheme, local)) {
         status = bm_fail(err, BM_INVALID_ARGUMENT, text,
                          "expected tcp, ipc, ws or inproc as its scheme, got %s", url->u_scheme);

@@ -129,11 +129,14 @@ static void client_leave_exchange(struct batchmill_client *client)
     bm_mutex_unlock(&client->mutex);
 }
 
-enum batchmill_code bm_client_exchange(struct batchmill_client *client,
-                                       const struct bm_buffer *request, uint32_t wait_ms,
-                                       uint32_t timeout_ms, struct bm_client_message **ret_reply,
+enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,
+                                       uint32_t wait_ms, uint32_t timeout_ms,
+                                       struct bm_client_message **ret_reply,
                                        struct batchmill_error *error)
 {
+    enum batchmill_code sealed = bm_client_request_seal(request, client->token, error);
+    if (sealed != BATCHMILL_OK)
+        return sealed;
     uint64_t deadline_ns =
         bm_client_now_ns() + ((uint64_t)wait_ms + timeout_ms) * UINT64_C(1000000);
     if (!client_enter_exchange(client, deadline_ns))
@@ -230,6 +233,9 @@ static void client_free(struct batchmill_client *client)
     }
     bm_cond_fini(&client->changed);
     bm_mutex_fini(&client->mutex);
+    if (client->token != NULL)
+        explicit_bzero(client->token, strlen(client->token));
+    free(client->token);
     free(client->url);
     free(client);
 }
@@ -237,14 +243,18 @@ static void client_free(struct batchmill_client *client)
 static struct batchmill_client *client_new(const char *url, const struct batchmill_options *options)
 {
     struct batchmill_client *client = calloc(1, sizeof *client);
-    char *own_url = strdup(url);
-    if (client == NULL || own_url == NULL) {
+    char *own_url = strdup(url), *token = NULL;
+    if (options->token != NULL)
+        token = strdup(options->token);
+    if (client == NULL || own_url == NULL || (options->token != NULL && token == NULL)) {
         free(client);
         free(own_url);
+        free(token);
         return NULL;
     }
     *client = (struct batchmill_client){
         .url = own_url,
+        .token = token,
         .timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms,
         .max_message_bytes =
             options->max_message_bytes == 0 ? MESSAGE_BYTES_MAX : options->max_message_bytes,

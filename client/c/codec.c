@@ -2,6 +2,7 @@
 #include "codec.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "batchmill/v1/batchmill.pb-c.h"
 
@@ -28,6 +29,27 @@ static enum batchmill_code request_pack(const Batchmill__V1__Request *request,
     if (bytes == NULL)
         return fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     batchmill__v1__request__pack(request, bytes);
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
+                                           struct batchmill_error *error)
+{
+    enum { TAG_TOKEN = 12 << 3 | 2 };
+    if (token != NULL) {
+        size_t size = strlen(token);
+        unsigned char head[1 + 10] = {TAG_TOKEN}, *at = head + 1;
+        for (size_t rest = size; at == head + 1 || rest > 0; rest >>= 7)
+            *at++ = (unsigned char)((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+        bm_buffer_add(request, head, (size_t)(at - head));
+        bm_buffer_add(request, token, size);
+    }
+    if (bm_buffer_failed(request))
+        return fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
+    if (request->size > BM_CLIENT_REQUEST_BYTES_MAX)
+        return fail(error, BATCHMILL_INVALID_ARGUMENT,
+                    "request: expected at most 65536 bytes, got a name, a position or a token that "
+                    "is longer");
     return BATCHMILL_OK;
 }
 

@@ -24,6 +24,10 @@ enum {
 // Each replaces what `out` held by the bytes of one Request. BATCHMILL_INVALID_ARGUMENT: a
 // parameter that the wire cannot say, or a request that is too long.
 
+// The last step of every request: adds the token, where there is one (NULL: none).
+enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
+                                           struct batchmill_error *error);
+
 struct bm_client_open {
     const char *pipeline;
     const char *cursor; // NULL: a stream of its own

@@ -449,6 +449,7 @@ enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
         .memory_used_bytes = reply->memory_used_bytes,
         .memory_bytes = reply->memory_bytes,
         .batches = reply->batches,
+        .unauthenticated = reply->unauthenticated,
         .draining = reply->draining,
     };
     const struct wire version = wire_of(reply->version, strlen(reply->version));

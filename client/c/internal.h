@@ -1,9 +1,9 @@
 // internal.h -- what the client's files share. Layer: client/c (may include base, data/dtype.h).
 //
 // One file per thing a user holds (client.c, stream.c, batch.c), one per way to ask (cursor.c,
-// run.c), window.c for the order of a stream, transport_nng.c for the connection, codec.c for the
-// bytes.
-// Threads: one mutex per client guards everything in it; it is never held while nng is called.
+// run.c), reply.c for what comes back, window.c for the order of a stream, transport_nng.c for the
+// connection, codec.c for the bytes. Threads: one mutex per client guards everything in it; it is
+// never held while nng is called.
 #pragma once
 #include "base/list.h"
 #include "base/mutex.h"
@@ -31,6 +31,7 @@ struct batchmill_client {
     unsigned nexchanges;                      // the mutex
     uint64_t max_message_bytes;
     char *url;
+    char *token; // NULL: none
     uint32_t timeout_ms;
     void (*log)(void *context, const char *message); // may be NULL
     void *log_context;
@@ -67,11 +68,11 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
 void bm_client_leave_connection(struct batchmill_client *client,
                                 struct bm_client_connection *connection);
 
-// Sends `request` and waits for the reply; it gives up `timeout_ms` after the server should have
-// answered. `wait_ms`: how long the server may take over it.
-enum batchmill_code bm_client_exchange(struct batchmill_client *client,
-                                       const struct bm_buffer *request, uint32_t wait_ms,
-                                       uint32_t timeout_ms, struct bm_client_message **ret_reply,
+// Seals and sends `request` and waits for the reply; it gives up `timeout_ms` after the server
+// should have answered. `wait_ms`: how long the server may take over it.
+enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,
+                                       uint32_t wait_ms, uint32_t timeout_ms,
+                                       struct bm_client_message **ret_reply,
                                        struct batchmill_error *error);
 
 // ---- batch.c ----
@@ -83,6 +84,22 @@ struct batchmill_batch {
 // Takes `view` on success, and a reference to `message`. NULL: out of memory.
 struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,
                                             struct bm_client_message *message);
+
+// ---- reply.c ----
+
+struct bm_client_reply {
+    enum batchmill_code code;
+    struct batchmill_error error; // when not OK
+    struct bm_client_batches head;
+    struct bm_client_arrival *arrivals; // [narrivals], of head.nbatches; what was not taken is ours
+    size_t narrivals;
+};
+// What `message` says about the `ask` of the stream with id `stream`; NULL is one for which there
+// was no memory. It holds on to the message only for the batches it has.
+void bm_client_reply_read(struct bm_client_reply *reply, const char *stream,
+                          const struct bm_client_ask *ask, bool is_member,
+                          struct bm_client_message *message);
+void bm_client_reply_fini(struct bm_client_reply *reply);
 
 // ---- stream.c ----
 

@@ -9,7 +9,7 @@ enum { PROGRESS_MS = 200 };
 
 // `encoded` is what encoding `request` gave.
 static enum batchmill_code run_ask(struct batchmill_client *client, enum batchmill_code encoded,
-                                   const struct bm_buffer *request, uint32_t wait_ms,
+                                   struct bm_buffer *request, uint32_t wait_ms,
                                    struct bm_client_message **ret_reply,
                                    struct batchmill_error *error)
 {

@@ -19,8 +19,9 @@
 
 enum {
     NFLIGHTS = BM_CLIENT_ASKS_MAX + 1, // one for an ack alone
-    RETRY_MS = 100,                    // after trouble that may pass
-    CLOSE_MS = 1000,                   // what the server gets to confirm a close
+    RETRY_MS = 100,                    // after trouble that may pass; doubles up to
+    RETRY_MAX_MS = 1000,
+    CLOSE_MS = 1000, // what the server gets to confirm a close
     TICK_MS_MIN = 20,
     OVERSLEPT_MS = 1000, // no thread wakes this late unless its process was stopped
 };
@@ -54,6 +55,8 @@ struct batchmill_stream {
     bool closing, cancelled;
     struct batchmill_error trouble; // code OK: none
     uint64_t trouble_ns;            // since when there is some that may pass; 0: there is none
+    unsigned npauses;               // how often it was waited for since then, longer each time
+    uint64_t retry_ns;              // when to try again, while that is waited for; else 0
     uint64_t heard_ns;              // the last good reply
     uint64_t asked_ns;              // since when the consumer waits for a batch; 0: it does not
     struct batchmill_error stopped; // the failure that ended it; code OK: none
@@ -90,6 +93,13 @@ static void stream_trouble(struct batchmill_stream *stream, const struct batchmi
         stream->trouble = *error;
 }
 
+static void stream_forget_trouble(struct batchmill_stream *stream)
+{
+    stream->trouble_ns = 0;
+    stream->npauses = 0;
+    stream->retry_ns = 0;
+}
+
 static void flight_done(void *context, struct bm_client_message *reply);
 
 // Without the mutex: nsenders keeps the stream alive.
@@ -105,6 +115,8 @@ static void flight_send(struct flight *flight)
     };
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_request_seal(&flight->request, stream->client->token, &error);
     if (flight->call == NULL)
         flight->call = bm_client_call_new(stream->connection->transport, flight_done, flight);
     if (code == BATCHMILL_OK && flight->call != NULL &&
@@ -147,115 +159,43 @@ static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
 
 // ---- Receiving ----
 
-struct reply { // what a message turned out to be
-    enum batchmill_code code;
-    struct batchmill_error error; // when not OK
-    struct bm_client_batches head;
-    struct bm_client_arrival *arrivals; // [narrivals], of head.nbatches; what was not taken is ours
-    size_t narrivals;
-};
-
-static enum batchmill_code reply_check(const struct flight *flight,
-                                       const struct bm_client_batches *head,
-                                       struct batchmill_error *error)
-{
-    const struct bm_client_ask *ask = &flight->ask;
-    if (strcmp(head->stream, flight->stream->id) != 0 || head->first != ask->first)
-        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
-                              "the server's reply is of another request: expected batch %" PRIu64
-                              " of %s, got %" PRIu64 " of %s",
-                              ask->first, flight->stream->id, head->first, head->stream);
-    if (head->nbatches > ask->count)
-        return bm_client_fail(
-            error, BATCHMILL_DATA_LOSS,
-            "the server's reply is too long: expected at most %u batches, got %zu", ask->count,
-            head->nbatches);
-    if (head->end && ask->count > 0 && head->end_seq > head->first + head->nbatches)
-        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
-                              "the server's reply lacks batches: expected all before the end at "
-                              "%" PRIu64 ", got those before %" PRIu64,
-                              head->end_seq, head->first + head->nbatches);
-    return BATCHMILL_OK;
-}
-
-static enum batchmill_code reply_take_batch(struct reply *reply, struct bm_client_message *message,
-                                            struct batchmill_error *error)
-{
-    struct bm_client_batch *view = NULL;
-    enum batchmill_code code = bm_client_next_of(&reply->head, &view, error);
-    if (code != BATCHMILL_OK)
-        return code;
-    struct bm_client_arrival arrival = {
-        .bytes = bm_client_message_size(message) / reply->head.nbatches,
-        .skipped = view->outcome == BM_CLIENT_SKIPPED,
-        .failed = view->error != NULL,
-    };
-    if (arrival.skipped) {
-        free(view);
-    } else if ((arrival.batch = bm_client_batch_new(view, message)) == NULL) {
-        free(view);
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a batch");
-    }
-    reply->arrivals[reply->narrivals++] = arrival;
-    return BATCHMILL_OK;
-}
-
-// Without the mutex: only the flight's own fields are looked at.
-static enum batchmill_code reply_read(struct reply *reply, const struct flight *flight,
-                                      struct bm_client_message *message,
-                                      struct batchmill_error *error)
-{
-    if (message == NULL)
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
-    enum batchmill_code code = bm_client_decode_next(
-        bm_client_message_data(message), bm_client_message_size(message), &reply->head, error);
-    if (code == BATCHMILL_OK)
-        code = reply_check(flight, &reply->head, error);
-    if (code != BATCHMILL_OK || reply->head.nbatches == 0)
-        return code;
-    if (flight->stream->is_member)
-        reply->head.seq = BATCHMILL_UNSET;
-    reply->arrivals = calloc(reply->head.nbatches, sizeof *reply->arrivals);
-    if (reply->arrivals == NULL)
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
-    while (code == BATCHMILL_OK && reply->narrivals < reply->head.nbatches)
-        code = reply_take_batch(reply, message, error);
-    return code;
-}
-
-static void stream_apply(struct batchmill_stream *stream, const struct flight *flight,
-                         struct reply *reply) BM_REQUIRES(stream->client->mutex)
+// True: this is the first good reply after the server said UNAVAILABLE.
+static bool stream_apply(struct batchmill_stream *stream, const struct flight *flight,
+                         struct bm_client_reply *reply) BM_REQUIRES(stream->client->mutex)
 {
     for (size_t i = 0; reply->code == BATCHMILL_OK && i < reply->narrivals; i++) {
         if (bm_client_window_put(&stream->window, flight->ask.first + i, &reply->arrivals[i]))
             reply->arrivals[i].batch = NULL;
     }
+    bool back = reply->code == BATCHMILL_OK && stream->npauses > 0;
     if (reply->code != BATCHMILL_OK) {
         stream_trouble(stream, &reply->error);
     } else {
         stream->heard_ns = bm_client_now_ns();
-        stream->trouble_ns = 0;
+        stream_forget_trouble(stream);
         if (reply->head.end)
             bm_client_window_end(&stream->window, reply->head.end_seq);
     }
     bm_client_window_answered(&stream->window, &flight->ask, reply->code != BATCHMILL_OK);
+    return back;
 }
 
 static void flight_done(void *context, struct bm_client_message *message)
 {
     struct flight *flight = context;
     struct batchmill_stream *stream = flight->stream;
-    struct reply reply = {0};
-    reply.code = reply_read(&reply, flight, message, &reply.error);
+    struct bm_client_reply reply;
+    // Only the flight's own fields and what does not change while it is under way are looked at.
+    bm_client_reply_read(&reply, stream->id, &flight->ask, stream->is_member, message);
     bm_mutex_lock(&stream->client->mutex);
-    stream_apply(stream, flight, &reply);
+    bool back = stream_apply(stream, flight, &reply);
     flight->busy = false;
     bm_cond_signal(&stream->changed);
     stream_pump(stream);
     bm_mutex_unlock(&stream->client->mutex);
-    for (size_t i = 0; i < reply.narrivals; i++)
-        batchmill_batch_free(reply.arrivals[i].batch);
-    free(reply.arrivals);
+    if (back)
+        bm_client_log(stream->client, "%s: the server answers again", stream->client->url);
+    bm_client_reply_fini(&reply);
     bm_client_message_unref(message);
 }
 
@@ -477,6 +417,22 @@ static enum batchmill_code stream_open_again(struct batchmill_stream *stream,
     return code;
 }
 
+static enum batchmill_code stream_check_again(const struct batchmill_stream *stream,
+                                              const struct bm_client_opened *opened,
+                                              struct batchmill_error *error)
+{
+    if (opened->first_seq != stream->window.want)
+        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
+                              "the server opened the stream at another batch: expected %" PRIu64
+                              ", got %" PRIu64,
+                              stream->window.want, opened->first_seq);
+    bm_client_log(stream->client,
+                  "%s: the server does not know the stream any more; opened it again at batch "
+                  "%" PRIu64,
+                  stream->client->url, opened->first_seq);
+    return BATCHMILL_OK;
+}
+
 static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
                                          struct batchmill_error *error)
     BM_REQUIRES(stream->client->mutex)
@@ -486,18 +442,17 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     bm_mutex_unlock(&stream->client->mutex);
     enum batchmill_code code = stream_open_again(stream, &opened, error);
     if (code == BATCHMILL_OK)
-        bm_client_log(stream->client,
-                      "%s: the server does not know the stream any more; opened it again at batch "
-                      "%" PRIu64,
-                      stream->client->url, opened->first_seq);
+        code = stream_check_again(stream, opened, error);
     bm_mutex_lock(&stream->client->mutex);
-    if (code != BATCHMILL_OK)
+    if (code != BATCHMILL_OK) {
+        free(opened);
         return code;
+    }
     bm_client_window_rewind(&stream->window, opened->batches);
     strcpy(stream->id, opened->stream);
     stream->heard_ns = bm_client_now_ns();
     stream->trouble.code = BATCHMILL_OK;
-    stream->trouble_ns = 0;
+    stream_forget_trouble(stream);
     free(opened);
     return BATCHMILL_OK;
 }
@@ -509,7 +464,7 @@ static enum batchmill_code stream_give_trouble(struct batchmill_stream *stream,
 {
     struct batchmill_error trouble = stream->trouble;
     stream->trouble.code = BATCHMILL_OK;
-    stream->trouble_ns = 0;
+    stream_forget_trouble(stream);
     if (trouble_passes(trouble.code))
         return bm_client_fail(error, trouble.code, "%s: %s (tried for %u ms)", stream->client->url,
                               trouble.text, stream->client->timeout_ms);
@@ -531,17 +486,35 @@ static bool stream_is_out_of_patience(const struct batchmill_stream *stream)
 {
     uint64_t since_ns =
         stream->trouble_ns > stream->asked_ns ? stream->trouble_ns : stream->asked_ns;
-    return bm_client_now_ns() > since_ns + stream->client->timeout_ms * NS_PER_MS;
+    return stream->trouble_ns != 0 &&
+           bm_client_now_ns() > since_ns + stream->client->timeout_ms * NS_PER_MS;
 }
 
-static void stream_pause(struct batchmill_stream *stream, uint64_t deadline_ns)
+// Waits until it is time to try again, a little longer each time, and not equally long in all
+// clients of a server that is going down; false: the deadline came before.
+static bool stream_pause(struct batchmill_stream *stream, const char *cause, uint64_t deadline_ns)
     BM_REQUIRES(stream->client->mutex)
 {
-    uint64_t retry_ns = bm_client_now_ns() + RETRY_MS * NS_PER_MS;
-    uint64_t until_ns = retry_ns < deadline_ns ? retry_ns : deadline_ns;
+    if (stream->retry_ns == 0) {
+        uint64_t pause_ms = (uint64_t)RETRY_MS << (stream->npauses < 4 ? stream->npauses : 4);
+        uint64_t most_ns = (pause_ms < RETRY_MAX_MS ? pause_ms : RETRY_MAX_MS) * NS_PER_MS;
+        uint64_t pause_ns = most_ns - bm_client_nonce() % (most_ns / 2);
+        stream->retry_ns = bm_client_now_ns() + pause_ns;
+        if (stream->npauses++ == 0) {
+            bm_mutex_unlock(&stream->client->mutex);
+            bm_client_log(stream->client, "%s: %s; trying again in %" PRIu64 " ms, then less often",
+                          stream->client->url, cause, pause_ns / NS_PER_MS);
+            bm_mutex_lock(&stream->client->mutex);
+        }
+    }
+    uint64_t until_ns = stream->retry_ns < deadline_ns ? stream->retry_ns : deadline_ns;
     while (!stream->cancelled &&
            bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
         ;
+    if (!stream->cancelled && until_ns < stream->retry_ns)
+        return false;
+    stream->retry_ns = 0;
+    return true;
 }
 
 // The server that does not know the stream may itself be going down. Until its successor opened
@@ -550,15 +523,20 @@ static enum batchmill_code stream_mend_lost(struct batchmill_stream *stream, uin
                                             struct batchmill_error *error)
     BM_REQUIRES(stream->client->mutex)
 {
+    struct batchmill_error cause = {0};
     if (stream->trouble_ns == 0)
         stream->trouble_ns = bm_client_now_ns();
-    enum batchmill_code code = stream_reopen(stream, error);
-    if (!trouble_passes(code) || stream_is_out_of_patience(stream)) {
-        stream->trouble_ns = 0;
-        return code;
+    if (stream->retry_ns == 0) {
+        enum batchmill_code code = stream_reopen(stream, &cause);
+        if (!trouble_passes(code) || stream_is_out_of_patience(stream)) {
+            stream_forget_trouble(stream);
+            if (error != NULL && code != BATCHMILL_OK)
+                *error = cause;
+            return code;
+        }
     }
-    stream_pause(stream, deadline_ns);
-    return bm_client_now_ns() < deadline_ns ? BATCHMILL_OK : stream_late(stream, error);
+    return stream_pause(stream, cause.text, deadline_ns) ? BATCHMILL_OK
+                                                         : stream_late(stream, error);
 }
 
 // OK: asking goes on, or mending does.
@@ -570,7 +548,9 @@ static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t
         return stream_mend_lost(stream, deadline_ns, error);
     if (!trouble_passes(stream->trouble.code) || stream_is_out_of_patience(stream))
         return stream_give_trouble(stream, error);
-    stream_pause(stream, deadline_ns);
+    struct batchmill_error cause = stream->trouble;
+    if (!stream_pause(stream, cause.text, deadline_ns))
+        return stream_late(stream, error);
     stream->trouble.code = BATCHMILL_OK; // but trouble_ns stays until there is a good reply
     return BATCHMILL_OK;
 }
@@ -668,6 +648,9 @@ static enum batchmill_code next_until(struct batchmill_stream *stream, bool time
                                       uint32_t timeout_ms, struct batchmill_batch **ret_batch,
                                       struct batchmill_error *error)
 {
+    struct batchmill_error own;
+    if (error == NULL)
+        error = &own;
     if (stream == NULL || ret_batch == NULL)
         return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
                               stream == NULL ? "stream" : "ret_batch");
@@ -683,7 +666,11 @@ static enum batchmill_code next_until(struct batchmill_stream *stream, bool time
     code = stream_next(stream, stream->asked_ns, deadline_ns, ret_batch, error);
     if (code != BATCHMILL_DEADLINE_EXCEEDED)
         stream->asked_ns = 0;
+    uint64_t want = stream->window.want;
     bm_mutex_unlock(&stream->client->mutex);
+    if (code == BATCHMILL_UNAVAILABLE && !error->has_batch)
+        bm_client_log(stream->client, "%s: gave up on batch %" PRIu64 " after %u ms",
+                      stream->client->url, want, stream->client->timeout_ms);
     return code;
 }
 

@@ -97,7 +97,8 @@ static void transport_pipe(nng_pipe pipe, nng_pipe_ev event, void *context)
     if (back)
         transport_log(transport, "the connection is back");
     if (lost)
-        transport_log(transport, "the connection is lost; connecting again");
+        transport_log(transport,
+                      "the connection is lost; connecting again in 50 ms, then less often");
 }
 
 // nng starts its threads with its first call. They inherit the signal mask, and must not take

@@ -34,6 +34,7 @@ enum bm_status cli_registry_new(struct bm_registry **ret_registry,
 
 struct cli_target {
     const char *server, *config; // as given: one of them, or neither for the default server
+    const char *token_file;
     uint32_t timeout_ms;
     struct batchmill_client *client;
     struct bm_server *embedded; // with --config
@@ -49,9 +50,31 @@ void cli_target_close(struct cli_target *target);
 
 struct cli_order {
     struct batchmill_order order;
-    bool has_batch_size, has_seed;
+    uint32_t given; // which options, as bits
+    bool goes_on;   // from a file that may have the order: no option is required
 };
 extern const struct argp cli_order_argp; // a child parser; its input is a struct cli_order
+
+// What decides over the batches, as numbers that a file can keep. UNSET is BATCHMILL_UNSET.
+enum cli_order_number {
+    CLI_BATCH_SIZE,
+    CLI_SHUFFLE,
+    CLI_SEED,
+    CLI_N_EPOCHS,
+    CLI_N_ITERS,
+    CLI_DROP_LAST,
+    CLI_EPOCH_BORDER,
+    CLI_SHARD_INDEX,
+    CLI_SHARD_COUNT,
+    CLI_ON_ERROR,
+    CLI_ORDER_NUMBERS
+};
+const char *cli_order_name(unsigned i);
+void cli_order_pack(const struct batchmill_order *order, uint64_t ret_numbers[CLI_ORDER_NUMBERS]);
+bool cli_order_sensible(const uint64_t numbers[CLI_ORDER_NUMBERS]); // its choices are choices
+// False, and the error says which: an option that was given contradicts what was kept.
+bool cli_order_agrees(const struct cli_order *input, const uint64_t kept[CLI_ORDER_NUMBERS],
+                      struct batchmill_error *error);
 
 extern const struct argp cli_pipeline_argp; // the argument PIPELINE; its input is a const char *
 // Of the commands that stream: target, order, pipeline, in this order.
@@ -106,6 +129,28 @@ bool cli_json_error(const struct batchmill_error *error);
 // a ragged one), and 000000012.items.npy.
 bool cli_npy_batch(const struct batchmill_batch *batch, const char *directory,
                    struct batchmill_error *error);
+
+// ---- checkpoint.c: where gen stands, in a file ----
+
+struct cli_checkpoint {
+    char pipeline[129];
+    char position[1025]; // of the next batch that was not consumed
+    uint64_t order[CLI_ORDER_NUMBERS];
+    uint64_t batches, items, bytes, skipped, failed; // consumed before the position
+    uint64_t digest;                                 // of all that
+    uint64_t elapsed_ns;
+    bool finished; // there is nothing behind the position
+};
+// *ret_found is false, and that is no error, when there is no such file. A file that was cut or
+// altered is an error: going on from the start instead would repeat what was consumed.
+bool cli_checkpoint_load(const char *path, struct cli_checkpoint *ret_checkpoint, bool *ret_found,
+                         struct batchmill_error *error);
+// Replaces the file at once and for good: after a crash there is the old one or this one.
+bool cli_checkpoint_save(const char *path, const struct cli_checkpoint *checkpoint,
+                         struct batchmill_error *error);
+// The running digest, after one more batch, or one more failure in its place.
+uint64_t cli_digest_batch(uint64_t digest, const struct batchmill_batch *batch);
+uint64_t cli_digest_error(uint64_t digest, const struct batchmill_error *error);
 
 // ---- spans.c: the timings of a traced stream ----
 

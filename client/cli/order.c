@@ -1,4 +1,5 @@
 // order.c -- the order parameters as options; gen, next, run and trace take the same ones.
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,10 @@ static const struct argp_option order_options[] = {
     {0},
 };
 
+static const char *const shuffles[] = {"off", "seeded", "drawn", NULL};
+static const char *const borders[] = {"stop", "cross", NULL};
+static const char *const policies[] = {"stop", "skip", "report", NULL};
+
 static unsigned order_choice(struct argp_state *state, const char *option, const char *text,
                              const char *const *choices)
 {
@@ -68,36 +73,39 @@ static void order_shard(struct cli_order *input, struct argp_state *state, const
     input->order.shard_index = cli_number(state, "shard", index, 0, input->order.shard_count - 1);
 }
 
+static bool order_gave(const struct cli_order *input, int key)
+{
+    return (input->given & 1u << (key - KEY_BATCH_SIZE)) != 0;
+}
+
 static void order_check(const struct cli_order *input, struct argp_state *state)
 {
-    if (!input->has_batch_size && input->order.position == NULL)
+    if (!order_gave(input, KEY_BATCH_SIZE) && input->order.position == NULL && !input->goes_on)
         argp_error(state, "--batch-size is required");
     if (input->order.n_epochs != BATCHMILL_UNSET && input->order.n_iters != BATCHMILL_UNSET)
         argp_error(state, "--n-epochs and --n-iters exclude each other");
-    if (input->has_seed && input->order.shuffle != BATCHMILL_SHUFFLE_OFF)
+    if (order_gave(input, KEY_SEED) && input->order.shuffle != BATCHMILL_SHUFFLE_OFF)
         argp_error(state, "--seed and --shuffle exclude each other: shuffle takes the seed");
 }
 
 static error_t order_parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const borders[] = {"stop", "cross", NULL};
-    static const char *const policies[] = {"stop", "skip", "report", NULL};
     struct cli_order *input = state->input;
     struct batchmill_order *order = &input->order;
+    if (key >= KEY_BATCH_SIZE && key <= KEY_POSITION)
+        input->given |= 1u << (key - KEY_BATCH_SIZE);
     switch (key) {
     case ARGP_KEY_INIT:
-        *input = (struct cli_order){.order = BATCHMILL_ORDER_DEFAULTS};
+        input->order = (struct batchmill_order)BATCHMILL_ORDER_DEFAULTS;
         return 0;
     case KEY_BATCH_SIZE:
         order->batch_size = cli_number(state, "batch-size", arg, 1, UINT64_MAX);
-        input->has_batch_size = true;
         return 0;
     case KEY_SHUFFLE:
         order_shuffle(input, state, arg);
         return 0;
     case KEY_SEED:
         order->seed = cli_number(state, "seed", arg, 0, UINT64_MAX);
-        input->has_seed = true;
         return 0;
     case KEY_N_EPOCHS:
         order->n_epochs = cli_number(state, "n-epochs", arg, 0, UINT64_MAX - 1);
@@ -130,6 +138,85 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+// ---- An order that was kept, and one that is given ----
+
+static const struct {
+    const char *name; // in a checkpoint; where it is an option, of that
+    int key;
+    const char *const *choices; // of an enum
+} order_numbers[CLI_ORDER_NUMBERS] = {
+    [CLI_BATCH_SIZE] = {"batch-size", KEY_BATCH_SIZE, NULL},
+    [CLI_SHUFFLE] = {"shuffle", KEY_SHUFFLE, shuffles},
+    [CLI_SEED] = {"seed", KEY_SEED, NULL},
+    [CLI_N_EPOCHS] = {"n-epochs", KEY_N_EPOCHS, NULL},
+    [CLI_N_ITERS] = {"n-iters", KEY_N_ITERS, NULL},
+    [CLI_DROP_LAST] = {"drop-last", KEY_DROP_LAST, NULL},
+    [CLI_EPOCH_BORDER] = {"epoch-border", KEY_BORDER, borders},
+    [CLI_SHARD_INDEX] = {"shard-index", KEY_SHARD, NULL},
+    [CLI_SHARD_COUNT] = {"shard-count", KEY_SHARD, NULL},
+    [CLI_ON_ERROR] = {"on-error", KEY_ON_ERROR, policies},
+};
+
+const char *cli_order_name(unsigned i)
+{
+    return order_numbers[i].name;
+}
+
+void cli_order_pack(const struct batchmill_order *order, uint64_t ret_numbers[CLI_ORDER_NUMBERS])
+{
+    const uint64_t numbers[CLI_ORDER_NUMBERS] = {
+        [CLI_BATCH_SIZE] = order->batch_size,
+        [CLI_SHUFFLE] = order->shuffle,
+        [CLI_SEED] = order->seed,
+        [CLI_N_EPOCHS] = order->n_epochs,
+        [CLI_N_ITERS] = order->n_iters,
+        [CLI_DROP_LAST] = order->drop_last,
+        [CLI_EPOCH_BORDER] = order->epoch_border,
+        [CLI_SHARD_INDEX] = order->shard_index,
+        [CLI_SHARD_COUNT] = order->shard_count,
+        [CLI_ON_ERROR] = order->on_error,
+    };
+    memcpy(ret_numbers, numbers, sizeof numbers);
+}
+
+bool cli_order_sensible(const uint64_t numbers[CLI_ORDER_NUMBERS])
+{
+    return numbers[CLI_SHUFFLE] <= BATCHMILL_SHUFFLE_DRAWN &&
+           numbers[CLI_EPOCH_BORDER] <= BATCHMILL_BORDER_CROSS &&
+           numbers[CLI_ON_ERROR] <= BATCHMILL_REPORT;
+}
+
+static void number_print(unsigned i, uint64_t number, char *text, size_t size)
+{
+    if (number == BATCHMILL_UNSET)
+        snprintf(text, size, "nothing");
+    else if (order_numbers[i].choices != NULL)
+        snprintf(text, size, "%s", order_numbers[i].choices[number]);
+    else
+        snprintf(text, size, "%" PRIu64, number);
+}
+
+bool cli_order_agrees(const struct cli_order *input, const uint64_t kept[CLI_ORDER_NUMBERS],
+                      struct batchmill_error *error)
+{
+    uint64_t given[CLI_ORDER_NUMBERS];
+    cli_order_pack(&input->order, given);
+    for (unsigned i = 0; i < CLI_ORDER_NUMBERS; i++) {
+        bool seeded = i == CLI_SEED && input->order.shuffle == BATCHMILL_SHUFFLE_SEEDED;
+        if ((!seeded && !order_gave(input, order_numbers[i].key)) || given[i] == kept[i])
+            continue;
+        char expected[32], got[32];
+        number_print(i, kept[i], expected, sizeof expected);
+        number_print(i, given[i], got, sizeof got);
+        *error = (struct batchmill_error){.code = BATCHMILL_INVALID_ARGUMENT};
+        snprintf(error->text, sizeof error->text,
+                 "%s: expected %s as the checkpoint has it, got %s", order_numbers[i].name,
+                 expected, got);
+        return false;
+    }
+    return true;
 }
 
 const struct argp cli_order_argp = {.options = order_options, .parser = order_parse};

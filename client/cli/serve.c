@@ -19,6 +19,7 @@ enum {
     KEY_MEMORY,
     KEY_CHECK,
     KEY_INSECURE,
+    KEY_TOKEN_FILE,
     KEY_LOG_FORMAT,
     KEY_LOG_LEVEL,
     KEY_DRAIN
@@ -27,7 +28,8 @@ enum {
 enum { STOP_SECONDS_MAX = 10 };
 
 struct serve {
-    const char *config;
+    const char *config, *token_file;
+    struct bm_token token; // size 0: none
     const char *listen[BM_LISTEN_MAX];
     unsigned nlisten, workers;
     bool has_workers, has_memory, check, insecure, json;
@@ -41,8 +43,12 @@ static const struct argp_option serve_options[] = {
     {"listen", KEY_LISTEN, "URL", 0, "instead of the configuration's; may be repeated", 0},
     {"workers", KEY_WORKERS, "N", 0, "instead of the configuration's; 0 = one per CPU", 0},
     {"memory", KEY_MEMORY, "SIZE", 0, "instead of the configuration's, such as 4GiB", 0},
-    {"insecure", KEY_INSECURE, NULL, 0,
-     "listen on other addresses than loopback, although there is no token", 0},
+    {"token-file", KEY_TOKEN_FILE, "FILE", 0,
+     "instead of the configuration's: only clients that have the token in this file are served; "
+     "mode 0600",
+     0},
+    {"insecure", KEY_INSECURE, NULL, 0, "listen on other addresses than loopback without a token",
+     0},
     {"drain", KEY_DRAIN, "SECONDS", 0,
      "after SIGTERM, wait this long for open streams; default 30. A second signal ends at once", 0},
     {"log-format", KEY_LOG_FORMAT, "text|json", 0, "default text (logfmt), on standard error", 0},
@@ -102,6 +108,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INSECURE:
         serve->insecure = true;
+        return 0;
+    case KEY_TOKEN_FILE:
+        serve->token_file = arg;
         return 0;
     case KEY_DRAIN:
         serve->drain_seconds = cli_number(state, "drain", arg, 0, 86400);
@@ -184,6 +193,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
         .nlisten = config->nlisten,
         .workers = serve->has_workers ? serve->workers : config->workers,
         .memory_bytes = serve->has_memory ? serve->memory_bytes : config->memory_bytes,
+        .token = serve->token.size == 0 ? NULL : &serve->token,
         .insecure = serve->insecure,
     };
     if (serve->nlisten > 0) {
@@ -206,12 +216,15 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
     return CLI_DONE;
 }
 
-static enum bm_status serve_load(const struct serve *serve, struct bm_registry **registry,
+static enum bm_status serve_load(struct serve *serve, struct bm_registry **registry,
                                  struct bm_config *config, struct bm_error *err)
 {
     enum bm_status status = cli_registry_new(registry, err);
     if (status == BM_OK)
         status = bm_config_load(serve->config, *registry, config, err);
+    const char *token_file = serve->token_file != NULL ? serve->token_file : config->token_file;
+    if (status == BM_OK && token_file != NULL)
+        status = bm_token_load(token_file, &serve->token, err);
     return status;
 }
 
@@ -246,6 +259,7 @@ int cli_serve(int argc, char **argv)
     } else {
         code = serve_run(&serve, &config, &signals);
     }
+    bm_token_fini(&serve.token);
     bm_config_fini(&config);
     bm_registry_free(registry);
     return code;

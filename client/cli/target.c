@@ -8,7 +8,7 @@
 #include "client/cli/cli.h"
 #include "server/server.h"
 
-enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT };
+enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT, KEY_TOKEN_FILE };
 
 static const struct argp_option target_options[] = {
     {NULL, 0, NULL, 0, "Server:", 1},
@@ -20,6 +20,8 @@ static const struct argp_option target_options[] = {
      "no server: host the pipelines of this file in the command's own process", 1},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0,
      "give up when the server is silent this long; default 10", 1},
+    {"token-file", KEY_TOKEN_FILE, "FILE", 0,
+     "the server's token, in a file of mode 0600; or $BATCHMILL_TOKEN_FILE", 1},
     {0},
 };
 
@@ -36,7 +38,12 @@ static error_t target_parse(int key, char *arg, struct argp_state *state)
     case KEY_TIMEOUT:
         target->timeout_ms = (uint32_t)cli_number(state, "timeout", arg, 1, 1000000) * 1000;
         return 0;
+    case KEY_TOKEN_FILE:
+        target->token_file = arg;
+        return 0;
     case ARGP_KEY_END:
+        if (target->token_file != NULL && target->config != NULL)
+            argp_error(state, "--token-file goes with --server: one of its own has no token");
         if (target->server != NULL && target->config != NULL)
             argp_error(state, "--server and --config exclude each other");
         return 0;
@@ -103,6 +110,33 @@ static enum cli_exit target_embed(struct cli_target *target, const char **ret_ur
     return CLI_DONE;
 }
 
+static void target_log(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "%s: %s\n", program_invocation_name, message);
+}
+
+// With the token of that file, if there is one.
+static enum batchmill_code target_connect(struct cli_target *target, const char *url,
+                                          const char *token_file, struct batchmill_error *error)
+{
+    struct bm_token token = {0};
+    struct bm_error reason = {0};
+    if (token_file != NULL && bm_token_load(token_file, &token, &reason) != BM_OK) {
+        *error = (struct batchmill_error){.code = (enum batchmill_code)reason.status};
+        snprintf(error->text, sizeof error->text, "%s: %s", reason.where, reason.text);
+        return error->code;
+    }
+    const struct batchmill_options options = {
+        .timeout_ms = target->timeout_ms,
+        .log = target_log,
+        .token = token.size == 0 ? NULL : token.text,
+    };
+    enum batchmill_code code = batchmill_connect(url, &options, &target->client, error);
+    bm_token_fini(&token);
+    return code;
+}
+
 enum cli_exit cli_target_open(struct cli_target *target)
 {
     cli_interrupt_setup();
@@ -116,9 +150,11 @@ enum cli_exit cli_target_open(struct cli_target *target)
         if (code != CLI_DONE)
             return code;
     }
-    struct batchmill_options options = {.timeout_ms = target->timeout_ms};
+    const char *token_file = target->token_file;
+    if (token_file == NULL && target->config == NULL)
+        token_file = getenv("BATCHMILL_TOKEN_FILE");
     struct batchmill_error error;
-    if (batchmill_connect(url, &options, &target->client, &error) == BATCHMILL_OK)
+    if (target_connect(target, url, token_file, &error) == BATCHMILL_OK)
         return CLI_DONE;
     enum cli_exit code = cli_report(program_invocation_name, &error);
     cli_target_close(target);

@@ -35,6 +35,7 @@ struct bm_pipeline {
     size_t updates_bytes;
     unsigned nnumbers;
     uint64_t fingerprint;
+    struct bm_fingerprint parts;
     bool stateful;
 };
 

@@ -329,26 +329,49 @@ static void hash_add_schema(struct bm_hash *hash, const struct bm_schema *schema
     }
 }
 
-// Whatever decides the bytes of a batch. Names of pipelines and locks do not.
-static enum bm_status pipeline_fingerprint(struct bm_pipeline *pipeline, struct bm_error *err)
+static void hash_add_source(struct bm_hash *hash, const struct bm_source *source)
 {
-    struct bm_hash *hash = bm_hash_new();
-    if (hash == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
-    const struct bm_source *source = bm_source_get(pipeline->source);
-    bm_hash_add_u64(hash, BM_ENGINE_FORMAT);
     bm_hash_add_u64(hash, source->identity);
     bm_hash_add_u64(hash, source->nitems);
     hash_add_schema(hash, &source->schema);
+}
+
+static void hash_add_actions(struct bm_hash *hash, const struct bm_pipeline *pipeline)
+{
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
         bm_hash_add_text(hash, action->type->name);
         bm_params_hash(action->type->params, action->type->nparams, action->config, hash);
         hash_add_schema(hash, &action->schema);
     }
-    pipeline->fingerprint = bm_hash_end(hash);
-    bm_hash_free(hash);
-    return BM_OK;
+}
+
+// Whatever decides the bytes of a batch. Names of pipelines and locks do not.
+static enum bm_status pipeline_fingerprint(struct bm_pipeline *pipeline, struct bm_error *err)
+{
+    struct bm_hash *whole = bm_hash_new(), *data = bm_hash_new(), *definition = bm_hash_new();
+    enum bm_status status = BM_OK;
+    if (whole == NULL || data == NULL || definition == NULL) {
+        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
+        goto out;
+    }
+    const struct bm_source *source = bm_source_get(pipeline->source);
+    bm_hash_add_u64(whole, BM_ENGINE_FORMAT);
+    hash_add_source(whole, source);
+    hash_add_actions(whole, pipeline);
+    hash_add_source(data, source);
+    hash_add_actions(definition, pipeline);
+    pipeline->fingerprint = bm_hash_end(whole);
+    pipeline->parts = (struct bm_fingerprint){
+        .definition = bm_hash_end(definition),
+        .data = bm_hash_end(data),
+        .format = BM_ENGINE_FORMAT,
+    };
+out:
+    bm_hash_free(definition);
+    bm_hash_free(data);
+    bm_hash_free(whole);
+    return status;
 }
 
 // ---- The pipeline ----
@@ -454,6 +477,11 @@ const char *bm_pipeline_source_name(const struct bm_pipeline *pipeline)
 uint64_t bm_pipeline_fingerprint(const struct bm_pipeline *pipeline)
 {
     return pipeline->fingerprint;
+}
+
+struct bm_fingerprint bm_pipeline_fingerprint_parts(const struct bm_pipeline *pipeline)
+{
+    return pipeline->parts;
 }
 
 const struct bm_schema *bm_pipeline_schema(const struct bm_pipeline *pipeline)

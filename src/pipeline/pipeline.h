@@ -44,6 +44,13 @@ const char *bm_pipeline_name(const struct bm_pipeline *pipeline);
 const struct bm_source *bm_pipeline_source(const struct bm_pipeline *pipeline);
 const char *bm_pipeline_source_name(const struct bm_pipeline *pipeline);
 uint64_t bm_pipeline_fingerprint(const struct bm_pipeline *pipeline);
+// The same in three parts, which tell what has changed when the fingerprint has.
+struct bm_fingerprint {
+    uint64_t definition; // the actions, their parameters, and the components that they give
+    uint64_t data;       // of the source: its identity, length and components
+    uint64_t format;     // BM_ENGINE_FORMAT
+};
+struct bm_fingerprint bm_pipeline_fingerprint_parts(const struct bm_pipeline *pipeline);
 const struct bm_schema *bm_pipeline_schema(const struct bm_pipeline *pipeline); // of its batches
 bool bm_pipeline_stateful(const struct bm_pipeline *pipeline);
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline);

@@ -28,9 +28,11 @@ static uint64_t no_time(const struct bm_job *job)
     return 0;
 }
 
-void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
+static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed, const char *token)
 {
-    *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random}};
+    *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random},
+                               .token = {.size = strlen(token)}};
+    strcpy(host->token.text, token);
     mill_init(&host->mill, nworkers, seed, 0, NULL);
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
     const struct bm_session_config config = {
@@ -38,6 +40,7 @@ void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t s
         .executor = &host->mill.executor.base,
         .catalog = host->catalog,
         .host = &host->base,
+        .token = host->token.size == 0 ? NULL : &host->token,
         .workers = 2,
         .lease_ms = FAKE_LEASE_MS,
     };
@@ -46,11 +49,21 @@ void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t s
     host->mill.executor.flush_context = host->session;
 }
 
-void fake_host_init(struct fake_host *host)
+void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
 {
-    fake_host_init_seeded(host, 1, 1); // one worker: actions `hand` wait in the order of seq
+    host_start(host, nworkers, seed, "");
+}
+
+void fake_host_init_with_token(struct fake_host *host, const char *token)
+{
+    host_start(host, 1, 1, token); // one worker: actions `hand` wait in the order of seq
     host->mill.executor.eager = true;
     host->mill.executor.duration = no_time;
+}
+
+void fake_host_init(struct fake_host *host)
+{
+    fake_host_init_with_token(host, "");
 }
 
 void fake_host_fini(struct fake_host *host)

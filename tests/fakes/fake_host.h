@@ -14,12 +14,14 @@ struct fake_host {
     struct mill mill;
     struct bm_catalog *catalog;
     struct bm_session *session;
-    uint64_t random; // what the next draw gives, counted up and mixed
+    struct bm_token token; // size 0: none
+    uint64_t random;       // what the next draw gives, counted up and mixed
 };
 
 void fake_host_init(struct fake_host *host);
 // Steps take time, and the seed picks what happens next: drive it with fake_executor_step().
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed);
+void fake_host_init_with_token(struct fake_host *host, const char *token); // calls must have it
 void fake_host_fini(struct fake_host *host); // closes the session, asserts that nothing is left
 struct bm_pipeline *fake_host_add(struct fake_host *host, const char *name, uint64_t nitems,
                                   const char *actions_yaml); // borrowed

@@ -44,7 +44,7 @@ static void as_text(const uint8_t *data, size_t size)
 static void as_record(const uint8_t *data, size_t size)
 {
     unsigned char record[512] = {0};
-    char text[BM_POSITION_MAX + 1] = "bm1.", *at = text + 4;
+    char text[BM_POSITION_MAX + 1] = "bm2.", *at = text + 4;
     size = size < sizeof record - 9 ? size : sizeof record - 9; // a 0 stays behind it
     memcpy(record + 8, data, size);
     const uint64_t check = bm_hash_bytes(record + 8, size);
@@ -62,7 +62,9 @@ static void as_position(const uint8_t *data, size_t size)
 {
     struct fuzz_bytes bytes = {data, data + size};
     struct bm_position made = {
-        .fingerprint = fuzz_take(&bytes, 8),
+        .fingerprint = {.definition = fuzz_take(&bytes, 8),
+                        .data = fuzz_take(&bytes, 8),
+                        .format = fuzz_take(&bytes, 8)},
         .order = {.batch_size = fuzz_take(&bytes, 8),
                   .shuffle = fuzz_take(&bytes, 1) & 1,
                   .seed = fuzz_take(&bytes, 8),
@@ -87,7 +89,9 @@ static void as_position(const uint8_t *data, size_t size)
     snprintf(text, sizeof text, "%s.%" PRIu64, stem, made.seq);
     BM_ASSERT(bm_position_parse(text, &parsed, &error) == BM_OK);
     BM_ASSERT(strcmp(parsed.pipeline, made.pipeline) == 0 && parsed.seq == made.seq);
-    BM_ASSERT(parsed.fingerprint == made.fingerprint);
+    BM_ASSERT(parsed.fingerprint.definition == made.fingerprint.definition);
+    BM_ASSERT(parsed.fingerprint.data == made.fingerprint.data);
+    BM_ASSERT(parsed.fingerprint.format == made.fingerprint.format);
     BM_ASSERT(parsed.order.batch_size == made.order.batch_size);
     BM_ASSERT(parsed.order.shuffle == made.order.shuffle && parsed.order.seed == made.order.seed);
     BM_ASSERT(parsed.order.n_epochs == made.order.n_epochs);

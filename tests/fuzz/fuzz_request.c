@@ -66,11 +66,13 @@ static void request_check(const struct bm_request *request)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct bm_request request;
+    struct bm_request request = {0};
     struct bm_error error;
     if (bm_request_decode(data, size, &request, &error) != BM_OK) {
         fuzz_refused(&error);
         BM_ASSERT(error.where[0] != '\0');
+        BM_ASSERT(request.kind == BM_CALL_NONE && request.decoded == NULL);
+        bm_request_fini(&request);
         return 0;
     }
     request_check(&request);

@@ -225,6 +225,151 @@ class Gen(WithFolder):
         self.assertRegex(shown, rb"ETA \d\d:\d\d")
 
 
+class Checkpoint(WithFolder):
+    """gen --checkpoint: killed at any time, it goes on, and its result is that of one run."""
+
+    def setUp(self):
+        super().setUp()
+        self.file = self.folder / "checkpoint"
+
+    def result(self, done):
+        """The summary without what time does to it."""
+        return re.sub(r" in [\d.]+ s: .*", "", done.stdout)
+
+    def gen(self, *args, **kwargs):
+        return mill("gen", *args, "--quiet", "--checkpoint", str(self.file), **kwargs)
+
+    def kill_again_and_again(self, command, **kwargs):
+        """Kills it a little later each time, until it ends by itself; how often that took."""
+        for kills in range(1000):
+            stream = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, **kwargs)
+            try:
+                out, _ = stream.communicate(timeout=0.02 + 0.003 * (kills % 40))
+            except subprocess.TimeoutExpired:
+                stream.kill()
+                stream.communicate()
+                continue
+            self.assertEqual(stream.returncode, 0, out)
+            return kills, out.decode()
+        raise AssertionError("it never ended")
+
+    def test_killed_any_number_of_times_its_result_is_that_of_one_run(self):
+        config = self.pipelines("[{skip_at: {items: [33]}}, {wait: {ms: 2}}]", n=600)
+        order = ["--batch-size", "3", "--shuffle", "draw", "--prefetch", "5"]
+        with Server(config) as server:
+            args = [MILL, "gen", "p", "--server", server.url, "--quiet", "--digest"]
+            command = [*args, *order, "--checkpoint", str(self.file)]
+            kills, out = self.kill_again_and_again(command)
+            self.assertGreater(kills, 3)
+            seed = re.search(r"shuffled with seed (\d+)", out)[1]
+            order[3] = seed
+            expected = mill(*args[1:], *order)
+            self.assertIn("199 batches, 597 items", expected.stdout)
+            self.assertEqual(re.sub(r" in [\d.]+ s: .*", "", out), self.result(expected))
+        # Its server is gone, and it is finished: the same once more, to the last digit.
+        self.assertEqual(mill(*command[1:]).stdout, out)
+        self.assertIn("finished: 1", self.file.read_text())
+
+    def test_lines_are_never_lost_and_at_most_the_last_comes_again(self):
+        config = self.pipelines("[{wait: {ms: 5}}]", n=60)
+        with Server(config) as server, open(self.folder / "lines", "w") as lines:
+            command = [MILL, "gen", "p", "--server", server.url, "--batch-size", "1"]
+            command += ["--quiet", "--output", "jsonl", "--checkpoint", str(self.file)]
+            for delay in range(1000):
+                stream = subprocess.Popen(command, cwd=ROOT, stdout=lines)
+                try:
+                    self.assertEqual(stream.wait(0.02 + 0.003 * (delay % 40)), 0)
+                    break
+                except subprocess.TimeoutExpired:
+                    stream.kill()
+                    stream.wait()
+        seqs = [json.loads(x)["seq"] for x in (self.folder / "lines").read_text().splitlines()]
+        self.assertEqual(sorted(set(seqs)), list(range(60)))
+        for before, after in zip(seqs, seqs[1:]):
+            self.assertIn(after - before, (0, 1))
+
+    def test_failures_that_were_reported_count_once(self):
+        config = self.pipelines("[{fail_at: {items: [4, 12]}}, {wait: {ms: 5}}]", n=40)
+        args = ["p", "--config", config, "--batch-size", "1", "--on-error", "report", "--digest"]
+        expected = mill("gen", *args, "--quiet", code=1)
+        self.assertIn("0 skipped, 2 failed", expected.stdout)
+        self.gen(*args, "--checkpoint-every", "7", code=1)
+        self.assertEqual(self.result(self.gen(*args, code=1)), self.result(expected))
+        # A batch that ends the stream was not consumed: it is tried again.
+        self.file.unlink()
+        for _ in range(2):
+            stopped = self.gen("p", "--config", config, "--batch-size", "1", code=1)
+            self.assertIn("item 4", stopped.stderr)
+            self.assertIn("batches: 4\n", self.file.read_text())
+            self.assertIn("failed: 0\n", self.file.read_text())
+
+    def test_an_interrupted_gen_keeps_all_that_it_consumed(self):
+        config = self.pipelines("[{wait: {ms: 5}}]", n=100000)
+        command = [MILL, "gen", "p", "--config", config, "--batch-size", "1", "--output", "jsonl"]
+        command += ["--checkpoint", str(self.file), "--checkpoint-every", "1000000"]
+        stream = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stream.stderr.readline()
+        stream.send_signal(signal.SIGINT)
+        lines = stream.communicate(timeout=60)[0].splitlines()
+        self.assertEqual(stream.returncode, 1)
+        self.assertIn(f"\nbatches: {len(lines)}\n", self.file.read_text())
+
+    def test_what_contradicts_the_file_is_an_error(self):
+        given = ["--batch-size", "64", "--seed", "5", "--shard", "1/3", "--epoch-border", "cross"]
+        self.gen("digits", "--config", DIGITS, *given, "--on-error", "skip")
+        kept = self.file.read_bytes()
+        for args, said in (
+            (["--batch-size", "32"], "batch-size: expected 64"),
+            (["--shuffle", "5"], "shuffle: expected off"),
+            (["--seed", "0"], "seed: expected 5"),
+            (["--n-iters", "7"], "n-iters: expected nothing"),
+            (["--n-epochs", "1"], "n-epochs: expected nothing"),
+            (["--drop-last"], "drop-last: expected 0"),
+            (["--epoch-border", "stop"], "epoch-border: expected cross"),
+            (["--shard", "0/1"], "shard-index: expected 1"),
+            (["--on-error", "stop"], "on-error: expected skip"),
+        ):
+            error = self.gen("digits", "--config", DIGITS, *args, code=1).stderr
+            self.assertIn(said + " as the checkpoint has it", error)
+        error = self.gen("digits-locked", "--config", DIGITS, code=1).stderr
+        self.assertIn("PIPELINE: expected digits as the checkpoint has it", error)
+        self.gen("digits", "--config", DIGITS, "--position", "x", *given, code=2)
+        self.assertEqual(self.file.read_bytes(), kept)
+        self.gen("digits", "--config", DIGITS)  # what is not given is as it was
+        self.gen("digits", "--config", DIGITS, *given, "--on-error", "skip", "--prefetch", "9")
+
+    def test_a_pipeline_that_changed_is_an_error_that_says_what(self):
+        args = ["--batch-size", "1", "--n-iters", "3"]
+        self.gen("p", "--config", self.pipelines("[]"), *args, code=0)
+        position = re.search(r"position: (\S+)", self.file.read_text())[1]
+        for actions, n, said in (
+            ("[]", 21, "the data of pipeline"),
+            ("[noop]", 20, "the definition of pipeline"),
+            ("[noop]", 7, "the definition and the data of pipeline"),
+        ):
+            config = self.pipelines(actions, n)
+            error = mill("gen", "p", "--config", config, "--position", position, code=1).stderr
+            self.assertIn(f'position: {said} "p" changed since this position was given', error)
+
+    def test_a_file_that_was_cut_or_altered_is_an_error(self):
+        self.gen("digits", "--config", DIGITS, *ORDER)
+        whole = self.file.read_bytes()
+        cases = [whole[:size] for size in range(0, len(whole), 37)] + [whole + b"\n", whole[:-1]]
+        for at in range(0, len(whole), 29):
+            cases.append(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        for case in cases:
+            self.file.write_bytes(case)
+            error = self.gen("digits", "--config", DIGITS, *ORDER, code=1).stderr
+            self.assertIn("it was cut or altered", error)
+            self.assertEqual(self.file.read_bytes(), case)
+        self.file.unlink()
+        self.file.mkdir()
+        self.assertIn("Is a directory", self.gen("digits", "--config", DIGITS, code=1).stderr)
+        gone = str(self.folder / "gone" / "checkpoint")
+        args = ["gen", "digits", "--config", DIGITS, *ORDER, "--checkpoint", gone]
+        self.assertIn("No such file", mill(*args, code=1).stderr)
+
+
 class Errors(WithFolder):
     def test_an_error_comes_in_its_place_at_every_prefetch(self):
         config = self.pipelines("[{fail_at: {items: [7], message: seven is out}}]")
@@ -384,6 +529,56 @@ class Serve(WithFolder):
         self.assertIn("insecure", done.stderr)
         with Server(DIGITS, "--insecure", listen=("tcp://0.0.0.0:0",)) as server:
             self.assertEqual(server.stop(), 0)
+
+    def token(self, text, name="token", mode=0o600):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
+
+    def test_a_token_keeps_strangers_out(self):
+        right = self.token("correct-horse-battery\n")
+        wrong = self.token("correct-horse-staple1", "wrong")
+        with Server(DIGITS, "--token-file", right) as server:
+            for how in ([], ["--token-file", wrong]):
+                error = mill("list", "--server", server.url, *how, code=1).stderr
+                self.assertIn("expected a request with this server's token", error)
+            lines = mill("list", "--server", server.url, "--token-file", right).stdout
+            self.assertIn("digits-locked", lines)
+            env = {**os.environ, "BATCHMILL_TOKEN_FILE": right}
+            self.assertEqual(
+                jsonl("digits", "--server", server.url, *ORDER, "--prefetch", "3", env=env),
+                jsonl("digits", "--config", DIGITS, *ORDER),
+            )
+            self.assertIn(
+                "29 batches", mill("run", "digits", "--server", server.url, *ORDER, env=env).stdout
+            )
+            text = server.text()
+            self.assertNotIn("horse", text)
+        for text, mode, said in (
+            ("correct-horse-battery", 0o640, "chmod 600"),
+            ("short", 0o600, "16 to 1024"),
+        ):
+            bad = self.token(text, "bad", mode)
+            error = mill("serve", DIGITS, "--check", "--token-file", bad, code=1).stderr
+            self.assertTrue(error.startswith(f"{bad}: ") and said in error, error)
+            self.assertNotIn(text, error.replace(bad, ""))
+            error = mill(
+                "list", "--server", "tcp://127.0.0.1:1", "--token-file", bad, code=1
+            ).stderr
+            self.assertIn(said, error)
+        mill("list", "--config", DIGITS, "--token-file", right, code=2)
+
+    def test_a_configuration_may_name_the_token(self):
+        self.token("correct-horse-battery")
+        config = self.config("token_file: token\n" + RANGE + "      - noop\n")
+        with Server(config, listen=("tcp://0.0.0.0:0",)) as server:  # no --insecure is needed
+            url = server.url.replace("0.0.0.0", "127.0.0.1")
+            self.assertIn("token", mill("list", "--server", url, code=1).stderr)
+            path = str(self.folder / "token")
+            self.assertIn("p", mill("list", "--server", url, "--token-file", path).stdout)
+        (self.folder / "token").chmod(0o644)
+        self.assertIn("chmod 600", mill("serve", config, "--check", code=1).stderr)
 
     def test_logs_are_json_when_asked(self):
         done = mill(

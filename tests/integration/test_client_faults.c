@@ -1,9 +1,14 @@
 // Servers that go, come back, or answer too much; consumers that pause; processes that fork.
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+
+#include "batchmill/v1/batchmill.pb-c.h"
 #include "fakes/client_fixture.h"
 #include "support.h"
 
@@ -18,7 +23,7 @@ const char *__lsan_default_suppressions(void)                                   
 // ---- Connections that do not last ----
 
 struct diary {
-    atomic_uint nreopened, nlost, nback;
+    atomic_uint nreopened, nlost, nback, nretrying, nanswering, ngivenup;
 };
 
 static void diary_log(void *context, const char *message)
@@ -30,6 +35,12 @@ static void diary_log(void *context, const char *message)
         atomic_fetch_add(&diary->nlost, 1);
     if (strstr(message, "back") != NULL)
         atomic_fetch_add(&diary->nback, 1);
+    if (strstr(message, "takes nothing new") != NULL && strstr(message, "trying again in") != NULL)
+        atomic_fetch_add(&diary->nretrying, 1);
+    if (strstr(message, "answers again") != NULL)
+        atomic_fetch_add(&diary->nanswering, 1);
+    if (strstr(message, "gave up on batch 20 after 1000 ms") != NULL)
+        atomic_fetch_add(&diary->ngivenup, 1);
 }
 
 // The connection tells on a thread of its own, which may be later than the batches that it brings.
@@ -114,7 +125,9 @@ static void a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later(vo
 static void a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successor(void **state)
 {
     (void)state;
-    const struct batchmill_options options = {.timeout_ms = 1000};
+    struct diary diary = {0};
+    const struct batchmill_options options = {
+        .timeout_ms = 1000, .log = diary_log, .log_context = &diary};
     struct batchmill_client *client = NULL;
     struct batchmill_error error;
     client_expect_ok(batchmill_connect(the_host.urls[1], &options, &client, &error), &error);
@@ -131,14 +144,20 @@ static void a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successo
     host_stop(&the_host);
     host_start(&the_host, 2, 0);
     bm_server_drain(the_host.server); // it does not know the stream, and opens none
-    client_expect_error(batchmill_next_within(stream, 600, &batch, &error), &error,
-                        BATCHMILL_DEADLINE_EXCEEDED, "batch 20 did not come");
+    for (unsigned i = 0; i < 6; i++)
+        client_expect_error(batchmill_next_within(stream, 100, &batch, &error), &error,
+                            BATCHMILL_DEADLINE_EXCEEDED, "batch 20 did not come");
+    assert_int_equal(atomic_load(&diary.nretrying), 1); // the change, not each time
+    assert_int_equal(atomic_load(&diary.ngivenup), 0);
     client_expect_error(batchmill_next(stream, &batch, &error), &error, BATCHMILL_UNAVAILABLE,
                         "takes nothing new");
+    assert_int_equal(atomic_load(&diary.ngivenup), 1);
     host_stop(&the_host);
     host_start(&the_host, 2, 0);
     assert_true(client_take_digest(stream, &seq, UINT64_MAX) == expected);
     assert_int_equal(seq, CLIENT_NBATCHES);
+    assert_int_equal(atomic_load(&diary.nreopened), 1);
+    assert_int_equal(atomic_load(&diary.nretrying), 1);
     batchmill_stream_close(stream);
     batchmill_disconnect(client);
 }
@@ -162,6 +181,137 @@ static void a_consumer_that_was_busy_all_the_while_has_waited_for_nothing(void *
     assert_int_equal(seq, 6);
     batchmill_stream_close(stream);
     batchmill_disconnect(client);
+}
+
+// ---- A server made by hand: opens a stream once, and then says what it is told to say ----
+
+struct liar {
+    nng_socket socket;
+    pthread_t thread;
+    unsigned nopened;
+    unsigned nunavailable; // so often it takes nothing, before it does not know the stream
+    atomic_uint nasked;
+    bool ends;           // instead of that: the stream is over
+    uint64_t second_seq; // where it opens the stream the second time
+};
+
+static void liar_answer(struct liar *liar, const Batchmill__V1__Request *request,
+                        Batchmill__V1__Response *response)
+{
+    static Batchmill__V1__OpenStreamReply opened;
+    static Batchmill__V1__GetStatusReply status;
+    static Batchmill__V1__CloseStreamReply closed;
+    static Batchmill__V1__NextBatchesReply batches;
+    batchmill__v1__next_batches_reply__init(&batches);
+    batches.stream = (char *)"s1";
+    batches.end = true;
+    if (request->call_case == BATCHMILL__V1__REQUEST__CALL_GET_STATUS) {
+        batchmill__v1__get_status_reply__init(&status);
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_GET_STATUS;
+        response->get_status = &status;
+    } else if (request->call_case == BATCHMILL__V1__REQUEST__CALL_OPEN_STREAM) {
+        batchmill__v1__open_stream_reply__init(&opened);
+        opened.stream = (char *)"s1";
+        opened.position_stem = (char *)"bm0.x";
+        opened.lease_ms = 60000;
+        opened.batches = 10;
+        opened.first_seq = liar->nopened++ == 0 ? 0 : liar->second_seq;
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_OPEN_STREAM;
+        response->open_stream = &opened;
+    } else if (request->call_case == BATCHMILL__V1__REQUEST__CALL_CLOSE_STREAM) {
+        batchmill__v1__close_stream_reply__init(&closed);
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_CLOSE_STREAM;
+        response->close_stream = &closed;
+    } else {
+        bool away = atomic_fetch_add(&liar->nasked, 1) < liar->nunavailable;
+        if (!away && liar->ends) {
+            response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_NEXT_BATCHES;
+            response->next_batches = &batches;
+            return;
+        }
+        response->code = away ? BATCHMILL__V1__CODE__UNAVAILABLE : BATCHMILL__V1__CODE__NOT_FOUND;
+        response->message = (char *)"stream: expected one that is open, takes nothing new";
+    }
+}
+
+static void *liar_run(void *context)
+{
+    struct liar *liar = context;
+    nng_msg *message;
+    while (nng_recvmsg(liar->socket, &message, 0) == 0) {
+        Batchmill__V1__Response response = BATCHMILL__V1__RESPONSE__INIT;
+        Batchmill__V1__Request *request =
+            batchmill__v1__request__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
+        unsigned char bytes[1024];
+        nng_msg_clear(message);
+        if (request != NULL) {
+            liar_answer(liar, request, &response);
+            nng_msg_append(message, bytes, batchmill__v1__response__pack(&response, bytes));
+            batchmill__v1__request__free_unpacked(request, NULL);
+        }
+        if (nng_sendmsg(liar->socket, message, 0) != 0)
+            nng_msg_free(message);
+    }
+    return NULL;
+}
+
+static struct batchmill_stream *liar_start(struct liar *liar, struct diary *diary,
+                                           struct batchmill_client **ret_client)
+{
+    const struct batchmill_options options = {.log = diary_log, .log_context = diary};
+    const struct batchmill_order order = client_order(0);
+    struct batchmill_stream *stream = NULL;
+    struct batchmill_error error;
+    assert_int_equal(nng_rep0_open(&liar->socket), 0);
+    assert_int_equal(nng_listen(liar->socket, "inproc://liar", NULL, 0), 0);
+    assert_int_equal(pthread_create(&liar->thread, NULL, liar_run, liar), 0);
+    client_expect_ok(batchmill_connect("inproc://liar", &options, ret_client, &error), &error);
+    client_expect_ok(batchmill_gen_batch(*ret_client, "p", &order, &stream, &error), &error);
+    return stream;
+}
+
+static void liar_stop(struct liar *liar, struct batchmill_client *client,
+                      struct batchmill_stream *stream)
+{
+    batchmill_stream_close(stream);
+    batchmill_disconnect(client);
+    nng_close(liar->socket);
+    pthread_join(liar->thread, NULL);
+}
+
+static void a_stream_that_was_opened_again_elsewhere_is_an_error(void **state)
+{
+    (void)state;
+    struct diary diary = {0};
+    struct liar liar = {.second_seq = 1, .nunavailable = 3};
+    struct batchmill_client *client = NULL;
+    struct batchmill_stream *stream = liar_start(&liar, &diary, &client);
+    struct batchmill_batch *batch = NULL;
+    struct batchmill_error error;
+    double started = client_seconds();
+    client_expect_error(batchmill_next(stream, &batch, &error), &error, BATCHMILL_DATA_LOSS,
+                        "opened the stream at another batch: expected 0, got 1");
+    // It was asked again after 100, 200 and 400 ms, each less up to a half.
+    assert_true(client_seconds() - started >= 0.34);
+    assert_int_equal(atomic_load(&liar.nasked), 4);
+    assert_int_equal(atomic_load(&diary.nretrying), 1);
+    assert_int_equal(atomic_load(&diary.nreopened), 0);
+    liar_stop(&liar, client, stream);
+}
+
+static void a_server_that_answers_again_is_told_of_once(void **state)
+{
+    (void)state;
+    struct diary diary = {0};
+    struct liar liar = {.ends = true, .nunavailable = 2};
+    struct batchmill_client *client = NULL;
+    struct batchmill_stream *stream = liar_start(&liar, &diary, &client);
+    struct batchmill_batch *batch = NULL;
+    assert_int_equal(batchmill_next(stream, &batch, NULL), BATCHMILL_END);
+    diary_wait(&diary.nanswering, 1);
+    assert_int_equal(atomic_load(&diary.nretrying), 1);
+    liar_stop(&liar, client, stream);
+    assert_int_equal(atomic_load(&diary.nanswering), 1);
 }
 
 static void a_cursor_that_went_with_its_server_is_said_to_be_gone(void **state)
@@ -254,6 +404,8 @@ int main(void)
         TEST(a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later),
         TEST(a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successor),
         TEST(a_consumer_that_was_busy_all_the_while_has_waited_for_nothing),
+        TEST(a_stream_that_was_opened_again_elsewhere_is_an_error),
+        TEST(a_server_that_answers_again_is_told_of_once),
         TEST(a_cursor_that_went_with_its_server_is_said_to_be_gone),
         TEST(a_paused_consumer_keeps_its_stream),
         TEST(a_reply_that_is_too_large_does_not_hang),

@@ -311,7 +311,7 @@ static void bad_arguments_are_refused_by_name(void **state)
     client_expect_error(batchmill_gen_batch(client, "plain", &order, &stream, &error), &error,
                         BATCHMILL_INVALID_ARGUMENT, "prefetch");
     order = client_order(0);
-    order.position = "bm1.nonsense.4";
+    order.position = "bm2.nonsense.4";
     client_expect_error(batchmill_gen_batch(client, "plain", &order, &stream, &error), &error,
                         BATCHMILL_INVALID_ARGUMENT, "position");
     batchmill_disconnect(client);

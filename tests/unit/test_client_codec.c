@@ -73,7 +73,7 @@ static void an_order_is_sent_as_it_was_given(void **state)
     order.shard_count = 2;
     order.prefetch = 3;
     order.on_error = BATCHMILL_REPORT;
-    order.position = "bm1.x.1";
+    order.position = "bm2.x.1";
     order.traced = true;
     open.cursor = "shared";
     assert_int_equal(bm_client_encode_open(&open, &fixture->out, NULL), BATCHMILL_OK);
@@ -88,7 +88,7 @@ static void an_order_is_sent_as_it_was_given(void **state)
     assert_int_equal(request.open.order.shard_count, 2);
     assert_int_equal(request.open.prefetch, 3);
     assert_int_equal(request.open.on_error, BM_ON_ERROR_REPORT);
-    assert_string_equal(request.open.position, "bm1.x.1");
+    assert_string_equal(request.open.position, "bm2.x.1");
     assert_string_equal(request.open.cursor, "shared");
     assert_true(request.open.traced);
     bm_request_fini(&request);
@@ -108,7 +108,7 @@ static void what_the_wire_cannot_say_is_refused_before_it_is_sent(void **state)
     assert_int_equal(bm_client_encode_run("digits", &order, 0, &fixture->out, &fixture->error),
                      BATCHMILL_INVALID_ARGUMENT);
     order.traced = false;
-    order.position = "bm1.x.1";
+    order.position = "bm2.x.1";
     assert_int_equal(bm_client_encode_run("digits", &order, 0, &fixture->out, &fixture->error),
                      BATCHMILL_INVALID_ARGUMENT);
     char *name = malloc(BM_CLIENT_REQUEST_BYTES_MAX + 1);
@@ -197,7 +197,7 @@ static void opened_streams_arrive(void **state)
                    .epoch_batches = 2,
                    .lease_ms = 60000,
                    .prefetch = 4,
-                   .position_stem = fake_text("bm1.abc")},
+                   .position_stem = fake_text("bm2.abc")},
     };
     struct fake_bytes message = fake_bytes_reply(&reply);
     struct bm_client_opened *opened;
@@ -205,7 +205,7 @@ static void opened_streams_arrive(void **state)
                      BATCHMILL_OK);
     free(message.memory);
     assert_string_equal(opened->stream, "s-1");
-    assert_string_equal(opened->position_stem, "bm1.abc");
+    assert_string_equal(opened->position_stem, "bm2.abc");
     assert_int_equal(opened->first_seq, 3);
     assert_true(opened->batches == BATCHMILL_UNSET);
     assert_int_equal(opened->seed, 9);

@@ -349,7 +349,7 @@ static void opened_streams_and_runs_say_what_was_opened(void **state)
     };
     fixture->reply = (struct bm_reply){.kind = BM_CALL_OPEN_STREAM, .opened = opened};
     fixture->reply.opened.pipeline = bm_pipeline_ref(fixture->pipeline);
-    fixture->reply.opened.position_stem = fake_text("bm1.abc");
+    fixture->reply.opened.position_stem = fake_text("bm2.abc");
     struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
     Batchmill__V1__Response *response = response_unpack(&bytes);
     const Batchmill__V1__OpenStreamReply *stream = response->open_stream;
@@ -362,7 +362,7 @@ static void opened_streams_and_runs_say_what_was_opened(void **state)
     assert_int_equal(stream->epoch_batches, 2);
     assert_int_equal(stream->lease_ms, 60000);
     assert_int_equal(stream->prefetch, 4);
-    assert_string_equal(stream->position_stem, "bm1.abc");
+    assert_string_equal(stream->position_stem, "bm2.abc");
     assert_int_equal(stream->n_components, 2);
     assert_int_equal(stream->n_steps, bm_pipeline_nsteps(fixture->pipeline));
     batchmill__v1__response__free_unpacked(response, NULL);

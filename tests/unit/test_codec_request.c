@@ -57,7 +57,7 @@ static void open_stream_is_decoded_field_by_field(void **state)
     open.order.shard_count = 2;
     open.call.prefetch = 5;
     open.call.on_error = BATCHMILL__V1__ON_ERROR__ON_ERROR_REPORT;
-    open.call.position = (char *)"bm1.x.7";
+    open.call.position = (char *)"bm2.x.7";
     open.call.cursor = (char *)"shared";
     open.call.traced = true;
     open.call.nonce = 99;
@@ -65,7 +65,7 @@ static void open_stream_is_decoded_field_by_field(void **state)
     assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
     assert_int_equal(request.kind, BM_CALL_OPEN_STREAM);
     assert_string_equal(request.open.pipeline, "digits");
-    assert_string_equal(request.open.position, "bm1.x.7");
+    assert_string_equal(request.open.position, "bm2.x.7");
     assert_string_equal(request.open.cursor, "shared");
     assert_int_equal(request.open.prefetch, 5);
     assert_int_equal(request.open.on_error, BM_ON_ERROR_REPORT);
@@ -86,6 +86,25 @@ static void open_stream_is_decoded_field_by_field(void **state)
     bm_request_fini(&request);
 }
 
+static void the_token_comes_along_even_with_a_mistake(void **state)
+{
+    (void)state;
+    struct open open;
+    struct bm_request request = {0};
+    open_init(&open);
+    open.request.token = (ProtobufCBinaryData){.len = 3, .data = (uint8_t *)"a\0b"};
+    assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
+    assert_int_equal(request.token_size, 3);
+    assert_memory_equal(request.token, "a\0b", 3);
+    bm_request_fini(&request);
+    open.call.pipeline = (char *)"../x";
+    assert_int_equal(request_decode(&open.request, &request, NULL), BM_INVALID_ARGUMENT);
+    assert_int_equal(request.kind, BM_CALL_NONE);
+    assert_memory_equal(request.token, "a\0b", 3);
+    bm_request_fini(&request);
+    assert_null(request.token);
+}
+
 static void an_open_may_leave_pipeline_and_order_to_the_position(void **state)
 {
     (void)state;
@@ -93,12 +112,12 @@ static void an_open_may_leave_pipeline_and_order_to_the_position(void **state)
     open_init(&open);
     open.call.order = NULL;
     open.call.pipeline = (char *)"";
-    open.call.position = (char *)"bm1.x.7";
+    open.call.position = (char *)"bm2.x.7";
     struct bm_request request;
     assert_int_equal(request_decode(&open.request, &request, NULL), BM_OK);
     assert_int_equal(request.open.order.batch_size, 0);
     assert_string_equal(request.open.pipeline, "");
-    assert_string_equal(request.open.position, "bm1.x.7");
+    assert_string_equal(request.open.position, "bm2.x.7");
     assert_string_equal(request.open.cursor, "");
     bm_request_fini(&request);
 }
@@ -286,9 +305,9 @@ static void a_request_without_a_call_that_is_known_says_so(void **state)
     struct bm_error error;
     assert_int_equal(bm_request_decode("", 0, &request, &error), BM_INVALID_ARGUMENT);
     assert_string_equal(error.where, "request");
-    // Field 12, a call of a client from the future.
-    assert_int_equal(bm_request_decode("\x62\x00", 2, &request, &error), BM_UNIMPLEMENTED);
-    assert_string_equal(error.text, "expected a call that this server knows, got field 12");
+    // Field 15, a call of a client from the future.
+    assert_int_equal(bm_request_decode("\x7a\x00", 2, &request, &error), BM_UNIMPLEMENTED);
+    assert_string_equal(error.text, "expected a call that this server knows, got field 15");
     assert_int_equal(bm_request_decode("\xff", 1, &request, &error), BM_INVALID_ARGUMENT);
 }
 
@@ -302,7 +321,7 @@ static void a_request_is_bounded_in_bytes_and_in_the_memory_it_takes(void **stat
     assert_int_equal(bm_request_decode(bytes, TOO_LONG, &request, &error), BM_INVALID_ARGUMENT);
     assert_string_equal(error.text, "expected at most 65536 bytes, got 65537");
     for (size_t i = 0; i < BM_REQUEST_BYTES_MAX; i += 2) // unknown fields, 2 bytes each
-        bytes[i] = 0x60;
+        bytes[i] = 0x68;
     assert_int_equal(bm_request_decode(bytes, BM_REQUEST_BYTES_MAX, &request, &error),
                      BM_INVALID_ARGUMENT);
     assert_non_null(strstr(error.text, "too many fields"));
@@ -363,6 +382,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_stream_is_decoded_field_by_field),
+        cmocka_unit_test(the_token_comes_along_even_with_a_mistake),
         cmocka_unit_test(an_open_may_leave_pipeline_and_order_to_the_position),
         cmocka_unit_test(next_batches_is_decoded_field_by_field),
         cmocka_unit_test(run_and_the_calls_that_name_one_thing_are_decoded),

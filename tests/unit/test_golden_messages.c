@@ -125,7 +125,7 @@ static void open_reply(void)
     reply.lease_ms = 60000;
     reply.items = 1797;
     reply.epoch_batches = 29;
-    reply.position_stem = (char *)"bm1.c3RlbQ";
+    reply.position_stem = (char *)"bm2.c3RlbQ";
     reply.fingerprint = 0x1122334455667788;
     reply.n_components = 2;
     reply.components = (Batchmill__V1__Component *[]){&pixels, &label};

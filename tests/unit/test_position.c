@@ -9,7 +9,7 @@
 
 static const struct bm_position example = {
     .pipeline = "digits",
-    .fingerprint = 0x0123456789abcdef,
+    .fingerprint = {0x0123456789abcdef, 0xfedcba9876543210, 1},
     .order =
         {
             .batch_size = 64,
@@ -38,7 +38,9 @@ static void token_make(const struct bm_position *position, const char *seq,
 static void positions_equal(const struct bm_position *a, const struct bm_position *b)
 {
     assert_string_equal(a->pipeline, b->pipeline);
-    assert_true(a->fingerprint == b->fingerprint);
+    assert_true(a->fingerprint.definition == b->fingerprint.definition);
+    assert_true(a->fingerprint.data == b->fingerprint.data);
+    assert_true(a->fingerprint.format == b->fingerprint.format);
     assert_true(a->order.batch_size == b->order.batch_size);
     assert_int_equal(a->order.shuffle, b->order.shuffle);
     assert_true(a->order.seed == b->order.seed);
@@ -75,8 +77,8 @@ static void a_position_comes_back_as_it_was(void **state)
 static void a_position_reads_the_same_for_ever(void **state)
 {
     (void)state;
-    static const char token[] = "bm1._dNTzc1QcfPvzauJZ0UjAUAAAAAAAAAA__________8DAAAAAAAAAP________"
-                                "__AQAAAAAAAAAEAAAAAAAAAANkaWdpdHM.7";
+    static const char token[] = "bm2.moapHvtKWoPvzauJZ0UjARAyVHaYutz-AQAAAAAAAABAAAAAAAAAAP______"
+                                "____AwAAAAAAAAD__________wEAAAAAAAAABAAAAAAAAAADZGlnaXRz.7";
     struct bm_position parsed;
     assert_int_equal(bm_position_parse(token, &parsed, NULL), BM_OK);
     positions_equal(&parsed, &example);
@@ -158,19 +160,20 @@ static void what_is_no_position_is_refused_with_a_reason(void **state)
     char long_text[BM_POSITION_MAX + 2];
     memset(long_text, 'A', sizeof long_text - 1);
     long_text[sizeof long_text - 1] = '\0';
-    char long_stem[BM_POSITION_MAX] = "bm1.";
+    char long_stem[BM_POSITION_MAX] = "bm2.";
     memset(long_stem + 4, 'A', 600);
     strcpy(long_stem + 604, ".1");
     const struct {
         const char *text, *reason;
     } cases[] = {
-        {"", "does not begin with bm1."},
-        {"bm2.AAAA.1", "does not begin with bm1."},
-        {"bm1.", "without a batch number"},
-        {"bm1.AAAA", "without a batch number"},
-        {"bm1..1", "cut or mistyped"},
-        {"bm1.AAAA.1", "cut or mistyped"},
-        {"bm1.====.1", "cut or mistyped"},
+        {"", "does not begin with bm2."},
+        {"bm1.AAAA.1", "of an earlier version (bm1)"},
+        {"bm3.AAAA.1", "does not begin with bm2."},
+        {"bm2.", "without a batch number"},
+        {"bm2.AAAA", "without a batch number"},
+        {"bm2..1", "cut or mistyped"},
+        {"bm2.AAAA.1", "cut or mistyped"},
+        {"bm2.====.1", "cut or mistyped"},
         {long_text, "too long"},
         {long_stem, "too long"},
     };
@@ -188,7 +191,7 @@ static void token_forge(unsigned char *record, size_t size, char *token)
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     uint64_t check = bm_hash_bytes(record + 8, size - 8);
     memcpy(record, &check, sizeof check);
-    strcpy(token, "bm1.");
+    strcpy(token, "bm2.");
     char *at = token + 4;
     assert_int_equal(size % 3, 0);
     for (size_t bit = 0; bit < size * 8; bit += 6) {
@@ -202,23 +205,23 @@ static void token_forge(unsigned char *record, size_t size, char *token)
 static void a_right_check_does_not_make_a_record_right(void **state)
 {
     (void)state;
-    enum { FLAGS_AT = 64, SIZE = 72 }; // the name takes the last 7 bytes
+    enum { FLAGS_AT = 80, SIZE = 90 }; // the name takes the last 9 bytes
     static const struct {
         const char *name;
         unsigned flags;
         bool good;
     } cases[] = {
-        {"digits7", 7, true},
-        {"digits7", 8, false}, // of a newer server
-        {"dig/ts7", 0, false},
-        {"digits\0", 0, false},
+        {"digits789", 7, true},
+        {"digits789", 8, false}, // of a newer server
+        {"dig/ts789", 0, false},
+        {"digits78\0", 0, false},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned char record[SIZE] = {0};
         char token[BM_POSITION_MAX];
         struct bm_position parsed;
         record[FLAGS_AT] = (unsigned char)cases[i].flags;
-        memcpy(record + FLAGS_AT + 1, cases[i].name, 7);
+        memcpy(record + FLAGS_AT + 1, cases[i].name, 9);
         token_forge(record, SIZE, token);
         assert_int_equal(bm_position_parse(token, &parsed, NULL),
                          cases[i].good ? BM_OK : BM_INVALID_ARGUMENT);

@@ -118,7 +118,7 @@ static void a_cursor_tells_a_new_member_what_it_is_and_gives_no_position(void **
     assert_true(fake_reply(a)->opened.seed == fake_reply(b)->opened.seed);
     fake_call_free(a);
     fake_call_free(b);
-    open.position = "bm1.x.0";
+    open.position = "bm2.x.0";
     fake_expect(fake_open(&host, open), BM_INVALID_ARGUMENT, "position: expected none");
 }
 

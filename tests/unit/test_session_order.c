@@ -2,9 +2,11 @@
 #include "fakes/fake_host.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fakes/heap.h"
+#include "server/position.h"
 #include "support.h"
 
 enum { NITEMS = 40 };
@@ -207,22 +209,53 @@ static void parameters_beside_a_position_must_agree_with_it(void **state)
     expect_refused(other, "pipeline: expected \"train\" as in the position, got \"tests\"");
 }
 
-static void a_position_of_other_data_is_refused(void **state)
+// Where "train" stood on a server that had it otherwise.
+static void position_of_another(unsigned nitems, const char *actions, char *ret_text, size_t size)
+{
+    struct fake_host before;
+    fake_host_init(&before);
+    fake_host_add(&before, "train", nitems, actions);
+    struct fake_call *call = fake_open(&before, open_of());
+    snprintf(ret_text, size, "%s.0", fake_reply(call)->opened.position_stem);
+    fake_call_free(call);
+    fake_host_fini(&before);
+}
+
+static void a_position_of_a_changed_pipeline_is_refused_and_told_what_changed(void **state)
 {
     (void)state;
     char text[1100];
-    struct fake_host before;
-    fake_host_init(&before);
-    fake_host_add(&before, "train", NITEMS + 1, "[draw]");
-    struct fake_call *call = fake_open(&before, open_of());
-    snprintf(text, sizeof text, "%s.0", fake_reply(call)->opened.position_stem);
-    fake_call_free(call);
-    fake_host_fini(&before);
     struct bm_open_request resumed = {.pipeline = "train", .position = text};
+    position_of_another(NITEMS + 1, "[draw]", text, sizeof text);
     fake_expect(fake_open(&host, resumed), BM_FAILED_PRECONDITION,
-                "the definition or the data of pipeline \"train\" has changed");
+                "position: the data of pipeline \"train\" changed since this position was given "
+                "(data ");
     text[10] ^= 1; // mistyped
     expect_refused(resumed, "position");
+    position_of_another(NITEMS, "[draw, step]", text, sizeof text);
+    fake_expect(fake_open(&host, resumed), BM_FAILED_PRECONDITION,
+                "position: the definition of pipeline \"train\" changed since this position was "
+                "given (definition ");
+    position_of_another(NITEMS + 1, "[draw, step]", text, sizeof text);
+    fake_expect(fake_open(&host, resumed), BM_FAILED_PRECONDITION,
+                "position: the definition and the data of pipeline \"train\" changed since");
+}
+
+static void a_position_of_another_engine_is_refused(void **state)
+{
+    (void)state;
+    char text[1100];
+    struct bm_open_request resumed = {.pipeline = "train", .position = text};
+    struct bm_position position;
+    position_of_another(NITEMS, "[draw]", text, sizeof text);
+    assert_int_equal(bm_position_parse(text, &position, NULL), BM_OK);
+    position.fingerprint.format++;
+    char *stem = bm_position_stem(&position);
+    snprintf(text, sizeof text, "%s.0", stem);
+    free(stem);
+    fake_expect(fake_open(&host, resumed), BM_FAILED_PRECONDITION,
+                "position: the engine's format of pipeline \"train\" changed since this position "
+                "was given (engine's format 0000000000000002 then and 0000000000000001 now)");
 }
 
 // ---- Memory ----
@@ -298,7 +331,8 @@ int main(void)
         TEST(a_stream_opened_at_a_position_goes_on_from_there),
         TEST(a_position_at_the_end_ends_at_once_and_beyond_is_refused),
         TEST(parameters_beside_a_position_must_agree_with_it),
-        TEST(a_position_of_other_data_is_refused),
+        TEST(a_position_of_a_changed_pipeline_is_refused_and_told_what_changed),
+        TEST(a_position_of_another_engine_is_refused),
         TEST(every_allocation_of_an_open_may_fail),
         TEST(every_allocation_of_an_answer_may_fail),
     };

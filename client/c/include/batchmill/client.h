@@ -85,9 +85,12 @@ struct batchmill_options {
     uint32_t timeout_ms; // for connecting and for every answer; 0 = 10,000. A slow batch is not a
                          // late answer: batchmill_next() waits for it as long as it takes.
     uint64_t max_message_bytes; // largest reply accepted; 0 = 1 GiB
-    // Told what happened on the connection (lost, back); may be NULL. Any thread.
+    // Told once of each change: the connection is lost, it is back, the server takes nothing now
+    // and is asked again, it answers again, a stream was opened again at its position, or was given
+    // up. May be NULL. Any thread; also within batchmill_next().
     void (*log)(void *context, const char *message);
     void *log_context;
+    const char *token; // the server's secret, where it has one; NULL: none. Copied
 };
 
 // `url` is tcp://host:port, ipc:///path, ws://host:port/path or inproc://name. `options` may be
@@ -327,6 +330,7 @@ struct batchmill_status {
     uint32_t jobs_ready, jobs_running, jobs_parked, jobs_waiting;
     uint64_t memory_used_bytes, memory_bytes; // budget 0: unlimited
     uint64_t batches;                         // since the server's start
+    uint64_t unauthenticated;                 // requests without the token, or with a wrong one
     bool draining;
 };
 BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *client,
