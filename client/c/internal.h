@@ -9,7 +9,7 @@
 #include "base/mutex.h"
 #include "client/c/codec.h"
 #include "client/c/error.h"
-#include "client/c/transport_nng.h"
+#include "client/c/transport.h"
 #include "client/c/window.h"
 
 enum {

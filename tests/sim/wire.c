@@ -1,5 +1,5 @@
 // The client's transport on a network that does what the seed says: the functions of
-// client/c/transport_nng.h, as nng's REQ keeps them. A request without a reply is sent again when
+// client/c/transport.h, as nng's REQ keeps them. A request without a reply is sent again when
 // the connection is back, and after BM_CLIENT_RESEND_MS; a reply to an older request is dropped.
 // Below that the network may lose, double, delay, reorder and alter every message, and break every
 // connection at any time.
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "client/c/error.h"
-#include "client/c/transport_nng.h"
+#include "client/c/transport.h"
 #include "sim/simulation.h"
 
 // ---- Replies ----

@@ -1,10 +1,10 @@
-// transport_nng.h -- one connection to a server: requests out, replies back.
-// Layer: client/c (may include base). The only part of the client that knows nng.
+// transport.h -- one connection to a server: requests out, replies back.
+// Layer: client/c (may include base).
 //
-// The socket is nng's REQ with a context per call, so any number of calls are under way at once and
-// their replies come in any order. A lost connection is made again for as long as the socket
-// lives, and every request without a reply is sent again by itself: callers see a late reply,
-// never a lost one. That needs requests that may arrive twice, which ours may.
+// Any number of calls are under way at once, and their replies come in any order. A lost connection
+// is made again for as long as the transport lives, and every request without a reply is sent
+// again by itself: callers see a late reply, never a lost one. That needs requests that may
+// arrive twice, which ours may. On the wire it is nng's REQ; only the files transport*.c know nng.
 //
 // Threads: any thread. Callbacks come on nng's threads, with no mutex held; they must not block,
 // and must not free the call or timer that they belong to.

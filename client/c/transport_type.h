@@ -1,0 +1,38 @@
+// transport_type.h -- what each way to carry requests provides. Layer: client/c (private; nng).
+//
+// transport.c picks one by the URL: transport_stream.c speaks the protocol of nng's REQ over byte
+// streams (tcp, ipc); transport_nng.c leaves it to nng's own sockets (inproc, ws).
+// Threads: as transport.h says.
+#pragma once
+#include <nng/nng.h>
+#include <stdatomic.h>
+
+#include "client/c/transport.h"
+
+struct bm_client_transport_type {
+    enum batchmill_code (*open)(const struct bm_client_transport_config *config,
+                                struct bm_client_transport **ret_transport,
+                                struct batchmill_error *error);
+    void (*close)(struct bm_client_transport *transport);
+    bool (*connected)(struct bm_client_transport *transport, uint64_t *ret_since_ns);
+    struct bm_client_call *(*call_new)(struct bm_client_transport *transport,
+                                       void (*done)(void *context, struct bm_client_message *reply),
+                                       void *context);
+    bool (*call_start)(struct bm_client_call *call, const void *bytes, size_t size);
+    void (*call_free)(struct bm_client_call *call);
+};
+extern const struct bm_client_transport_type bm_client_transport_nng, bm_client_transport_stream;
+
+struct bm_client_transport { // begins each type's own
+    const struct bm_client_transport_type *type;
+};
+struct bm_client_call { // likewise
+    const struct bm_client_transport_type *type;
+};
+
+struct bm_client_message *bm_client_message_new(nng_msg *raw); // takes it; NULL: out of memory
+void bm_client_transport_log(const struct bm_client_transport_config *config, const char *what);
+uint64_t bm_client_transport_now_ns(void);
+// What an nng function that cannot work with this URL gives.
+enum batchmill_code bm_client_transport_bad_url(const struct bm_client_transport_config *config,
+                                                int result, struct batchmill_error *error);
