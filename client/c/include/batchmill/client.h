@@ -188,6 +188,7 @@ struct batchmill_order {            // start from BATCHMILL_ORDER_DEFAULTS
     enum batchmill_on_error on_error;
     const char *position; // go on from here (batchmill_position); NULL = from the start
     bool traced;          // batches carry spans
+    bool checked;         // replies of any length carry a check; else only those up to 64 KiB
 };
 #define BATCHMILL_ORDER_DEFAULTS                                                                   \
     {                                                                                              \
