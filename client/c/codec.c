@@ -135,9 +135,9 @@ enum batchmill_code bm_client_encode_run(const char *pipeline, const struct batc
                                          uint64_t nonce, struct bm_buffer *out,
                                          struct batchmill_error *error)
 {
-    if (order->position != NULL || order->traced)
+    if (order->position != NULL || order->traced || order->checked)
         return fail(error, BATCHMILL_INVALID_ARGUMENT,
-                    "run: expected neither position nor traced, got one of them");
+                    "run: expected neither position, traced nor checked, got one of them");
     Batchmill__V1__Order wire_order;
     enum batchmill_code code = order_fill(order, &wire_order, error);
     if (code != BATCHMILL_OK)
