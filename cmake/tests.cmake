@@ -16,7 +16,7 @@ set(BM_TEST_ENVIRONMENT
 # bm_test(unit.list LABEL unit SECONDS 60 COMMAND test_list)
 function(bm_test name)
     cmake_parse_arguments(PARSE_ARGV 1 ARG "" "LABEL;SECONDS" "COMMAND")
-    if(BM_SANITIZE OR BM_COVERAGE)
+    if(BM_SANITIZE OR BM_COVERAGE OR BM_VALGRIND)
         math(EXPR ARG_SECONDS "${ARG_SECONDS} * 5")
     endif()
     add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
@@ -54,6 +54,12 @@ foreach(kind unit integration)
         add_executable(${target} ${program})
         target_link_libraries(${target} PRIVATE
             bm_fake_heap bm_fakes bm_server bm_client PkgConfig::CMOCKA m bm_flags)
+        if(BM_VALGRIND) # what starts a test program: add_test() puts it in front
+            target_compile_definitions(${target} PRIVATE BM_TEST_SLOWNESS=20)
+            set(valgrind valgrind --quiet --error-exitcode=9 --leak-check=full
+                --errors-for-leak-kinds=definite)
+            set_target_properties(${target} PROPERTIES CROSSCOMPILING_EMULATOR "${valgrind}")
+        endif()
         string(REGEX REPLACE "^test_" "" name ${target})
         set(seconds_unit 60)
         set(seconds_integration 120)

@@ -26,7 +26,8 @@ static const struct bm_param settings_params[] = {
     BM_PARAM(struct settings, workers, BM_PARAM_INTEGER, .fallback = "0", .min = 0, .max = 1024,
              .doc = "threads of the pool; 0 = one per CPU"),
     BM_PARAM(struct settings, memory, BM_PARAM_VALUE,
-             .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited"),
+             .doc = "budget of all streams together: bytes, or 512MiB, 4GiB; 0 = unlimited; "
+                    "not given: half of what there is"),
     BM_PARAM(struct settings, token_file, BM_PARAM_TEXT,
              .doc = "a file of mode 0600 with the token that clients must have; default none"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
@@ -85,7 +86,7 @@ static enum bm_status config_read_memory(const struct bm_value *memory, uint64_t
                                          struct bm_error *err)
 {
     if (memory == NULL || memory->kind == BM_VALUE_NULL) {
-        *ret_bytes = 0;
+        *ret_bytes = bm_config_default_memory();
         return BM_OK;
     }
     if (memory->kind != BM_VALUE_TEXT && memory->kind != BM_VALUE_INTEGER)

@@ -23,6 +23,10 @@ enum bm_status bm_config_load(const char *path, const struct bm_registry *regist
                               struct bm_config *ret_config, struct bm_error *err);
 void bm_config_fini(struct bm_config *config); // an all-zero config is fine
 
+// What `memory` is when it is not given: half of the machine's, or of what its control group
+// allows.
+uint64_t bm_config_default_memory(void);
+
 // "1048576", "512MiB", "4GiB", with the units B kB KiB MB MiB GB GiB TB TiB.
 enum bm_status bm_config_parse_size(const char *text, const char *where, uint64_t *ret_bytes,
                                     struct bm_error *err);

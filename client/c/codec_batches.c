@@ -198,6 +198,9 @@ static enum batchmill_code batch_check(const struct batch_view *view, uint64_t s
     if (view->outcome == BM_CLIENT_FAILED && !view->has_error)
         return wire_unreadable(error, "batch %llu: expected the error it failed with, got none",
                                (unsigned long long)seq);
+    if (view->outcome == BM_CLIENT_BATCH && view->has_error)
+        return wire_unreadable(error, "batch %llu: expected a batch or an error, got both",
+                               (unsigned long long)seq);
     size_t ntensors_max = view->outcome == BM_CLIENT_BATCH ? BM_CLIENT_TENSORS_MAX : 0;
     if (view->ntensors > ntensors_max || view->nspans > BM_CLIENT_SPANS_MAX)
         return wire_unreadable(

@@ -8,7 +8,7 @@
 // Trouble is what a reply said instead of batches. While there is some, nothing new is sent; the
 // consumer's thread deals with it when it has nothing left to take: it opens the stream again at
 // its position when the server does not know it any more, tries again when the server is going
-// down, and hands everything else to the user.
+// down or has no room, and hands everything else to the user.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +19,11 @@
 
 enum {
     NFLIGHTS = BM_CLIENT_ASKS_MAX + 1, // one for an ack alone
-    RETRY_MS = 100,                    // after the server said that it is going down; doubles up to
+    RETRY_MS = 100,                    // after trouble that may pass; doubles up to
     RETRY_MAX_MS = 1000,
     CLOSE_MS = 1000, // what the server gets to confirm a close
     TICK_MS_MIN = 20,
+    OVERSLEPT_MS = 1000, // no thread wakes this late unless its process was stopped
 };
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -53,7 +54,7 @@ struct batchmill_stream {
     unsigned nsenders; // threads that start flights right now, without the mutex
     bool closing, cancelled;
     struct batchmill_error trouble; // code OK: none
-    uint64_t trouble_ns;            // since when the server says UNAVAILABLE; 0: it does not
+    uint64_t trouble_ns;            // since when there is some that may pass; 0: there is none
     unsigned npauses;               // how often it was waited for since then, longer each time
     uint64_t retry_ns;              // when to try again, while that is waited for; else 0
     uint64_t heard_ns;              // the last good reply
@@ -79,9 +80,14 @@ static struct flight *stream_free_flight(struct batchmill_stream *stream)
     bm_panic("no free flight", __FILE__, __LINE__); // the window counts what it asks for
 }
 
+static bool trouble_passes(enum batchmill_code code)
+{ // the server is going down, or has no room right now
+    return code == BATCHMILL_UNAVAILABLE || code == BATCHMILL_RESOURCE_EXHAUSTED;
+}
+
 static void stream_trouble(struct batchmill_stream *stream, const struct batchmill_error *error)
 {
-    if (error->code == BATCHMILL_UNAVAILABLE && stream->trouble_ns == 0)
+    if (trouble_passes(error->code) && stream->trouble_ns == 0)
         stream->trouble_ns = bm_client_now_ns();
     if (stream->trouble.code == BATCHMILL_OK)
         stream->trouble = *error;
@@ -461,9 +467,9 @@ static enum batchmill_code stream_give_trouble(struct batchmill_stream *stream,
     struct batchmill_error trouble = stream->trouble;
     stream->trouble.code = BATCHMILL_OK;
     stream_forget_trouble(stream);
-    if (trouble.code == BATCHMILL_UNAVAILABLE)
-        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "%s: %s (tried for %u ms)",
-                              stream->client->url, trouble.text, stream->client->timeout_ms);
+    if (trouble_passes(trouble.code))
+        return bm_client_fail(error, trouble.code, "%s: %s (tried for %u ms)", stream->client->url,
+                              trouble.text, stream->client->timeout_ms);
     if (error != NULL)
         *error = trouble;
     return trouble.code;
@@ -477,11 +483,13 @@ static enum batchmill_code stream_late(const struct batchmill_stream *stream,
                           stream->window.want);
 }
 
-// Whether the server has said UNAVAILABLE for longer than it may.
+// Whether trouble that passes lasts for longer than a consumer has to wait for its end.
 static bool stream_is_out_of_patience(const struct batchmill_stream *stream)
 {
+    uint64_t since_ns =
+        stream->trouble_ns > stream->asked_ns ? stream->trouble_ns : stream->asked_ns;
     return stream->trouble_ns != 0 &&
-           bm_client_now_ns() > stream->trouble_ns + stream->client->timeout_ms * NS_PER_MS;
+           bm_client_now_ns() > since_ns + stream->client->timeout_ms * NS_PER_MS;
 }
 
 // Waits until it is time to try again, a little longer each time, and not equally long in all
@@ -511,8 +519,8 @@ static bool stream_pause(struct batchmill_stream *stream, const char *cause, uin
     return true;
 }
 
-// The server that does not know the stream may itself be going down: then its successor opens it.
-// Until one did, the trouble stays what it was, so that nothing is asked for meanwhile.
+// The server that does not know the stream may itself be going down. Until its successor opened
+// it, the trouble stays what it was, so that nothing is asked for meanwhile.
 static enum batchmill_code stream_mend_lost(struct batchmill_stream *stream, uint64_t deadline_ns,
                                             struct batchmill_error *error)
     BM_REQUIRES(stream->client->mutex)
@@ -522,7 +530,7 @@ static enum batchmill_code stream_mend_lost(struct batchmill_stream *stream, uin
         stream->trouble_ns = bm_client_now_ns();
     if (stream->retry_ns == 0) {
         enum batchmill_code code = stream_reopen(stream, &cause);
-        if (code != BATCHMILL_UNAVAILABLE || stream_is_out_of_patience(stream)) {
+        if (!trouble_passes(code) || stream_is_out_of_patience(stream)) {
             stream_forget_trouble(stream);
             if (error != NULL && code != BATCHMILL_OK)
                 *error = cause;
@@ -540,7 +548,7 @@ static enum batchmill_code stream_mend(struct batchmill_stream *stream, uint64_t
 {
     if (stream->trouble.code == BATCHMILL_NOT_FOUND && !stream->is_member)
         return stream_mend_lost(stream, deadline_ns, error);
-    if (stream->trouble.code != BATCHMILL_UNAVAILABLE || stream_is_out_of_patience(stream))
+    if (!trouble_passes(stream->trouble.code) || stream_is_out_of_patience(stream))
         return stream_give_trouble(stream, error);
     struct batchmill_error cause = stream->trouble;
     if (!stream_pause(stream, cause.text, deadline_ns))
@@ -573,9 +581,14 @@ static enum batchmill_code stream_wait(struct batchmill_stream *stream, uint64_t
 {
     uint64_t patience_ns = stream_patience(stream, asked_ns);
     uint64_t until_ns = patience_ns < deadline_ns ? patience_ns : deadline_ns;
+    uint64_t now_ns = bm_client_now_ns();
+    uint64_t late_ns = (until_ns > now_ns ? until_ns : now_ns) + OVERSLEPT_MS * NS_PER_MS;
     if (bm_cond_wait_until(&stream->changed, &stream->client->mutex, until_ns))
         return BATCHMILL_OK;
-    uint64_t now_ns = bm_client_now_ns();
+    now_ns = bm_client_now_ns();
+    // A process that was stopped meanwhile could hear nothing: the server gets its time anew.
+    if (now_ns > late_ns)
+        stream->heard_ns = now_ns;
     if (now_ns >= deadline_ns)
         return stream_late(stream, error);
     if (now_ns >= stream_patience(stream, asked_ns))

@@ -23,7 +23,7 @@ enum job_state { // the rules are in job.c
 
 enum job_wait { WAIT_NONE, WAIT_SLEEP, WAIT_DEFERRED };
 
-struct bm_job { // one batch in flight; lives in its stream's ring
+struct bm_job { // one batch in flight; lives in a slot of its stream's window
     struct bm_stream *stream;
     enum job_state state;
     uint64_t seq;
@@ -34,7 +34,8 @@ struct bm_job { // one batch in flight; lives in its stream's ring
     bool first_in_line;         // in scheduler->granted, while READY
     atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
                                 // workers without the mutex
-    uint64_t reserved_bytes;    // of the memory budget
+    bool standing;              // uses the memory that its stream always has for one batch
+    uint64_t reserved_bytes;    // of the memory for windows, unless it is standing
 
     // The worker's while RUNNING, without the mutex:
     unsigned step;
@@ -49,6 +50,12 @@ struct bm_job { // one batch in flight; lives in its stream's ring
     uint64_t sleep_ns;
     bool resumed; // its end is known (`waited`), and a worker has to carry on from it
     enum bm_result waited;
+};
+
+enum { SLAB_SLOTS = 16 };
+struct slab { // slots of batches that follow each other; there only while one of them is in use
+    unsigned nused;
+    struct bm_job slots[SLAB_SLOTS];
 };
 
 struct bm_stream {
@@ -66,13 +73,16 @@ struct bm_stream {
     uint64_t asked;     // first batch not released: what the consumer holds or waits for
     uint64_t committed; // every one before it has taken its place in the order
     uint64_t created;
-    uint64_t end_seq;       // there is no batch here or later
-    unsigned nalive;        // jobs that are not FREE
-    unsigned window;        // prefetch + 1
-    struct bm_job *ring;    // job of batch seq lives at ring[seq % window]
+    uint64_t end_seq; // there is no batch here or later
+    unsigned nalive;  // jobs that are not FREE
+    unsigned window;  // prefetch + 1
+    unsigned nslabs;
+    struct slab *idle_slab; // for the next that is needed; NULL: the slabs have it
+    struct slab **slabs;    // [nslabs]: a ring of `window` slots; stream_slot() finds that of a seq
     struct bm_lock **locks; // [steps], NULL where a step has none
 
-    uint64_t batch_bytes; // what one batch took at most so far
+    uint64_t batch_bytes; // what one batch took at most so far; the stream has that much standing
+    bool standing_used;   // by one of its batches
     struct bm_node hungry_node;
     bool hungry;              // wants to create more than the budget allows
     struct bm_outcome *spare; // so that running out of memory can still be said
@@ -94,7 +104,7 @@ struct bm_scheduler {
     struct bm_list turns;   // streams with ready jobs, round robin
     struct bm_list granted; // jobs that hold a lock and wait for a worker: they go first
     struct bm_list hungry;  // streams that wait for memory
-    uint64_t memory_bytes, memory_used_bytes;
+    uint64_t memory_bytes, standing_bytes, window_bytes; // budget, and what is taken of it
     unsigned nready, nrunning, nparked, nwaiting;
     uint64_t batches;
     bool feeding; // hungry streams, right now
@@ -106,20 +116,24 @@ void scheduler_event(struct bm_scheduler *scheduler, enum bm_event_kind kind,
                      const struct bm_job *job);         // any thread: tells the observer
 void scheduler_queue(struct bm_job *job, bool granted); // job->state is READY
 void scheduler_unqueue(struct bm_job *job);
-bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes); // false: over the budget
+// Half of the budget is for one batch of every open stream, which so can always go on; the other
+// half is for the rest of their windows. False: there is not so much left.
+bool scheduler_stand(struct bm_scheduler *scheduler, uint64_t bytes);
+bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes);
 void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes);
 void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome); // takes it
 
 // ---- job.c ----
 // Stillborn: there was no memory to begin with; it fails in its place.
 void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
-                struct bm_outcome *outcome, bool stillborn);
+                struct bm_outcome *outcome, bool standing, bool stillborn);
 void job_run(struct bm_job *job);  // a READY one: a worker picked it
 void job_free(struct bm_job *job); // a DONE one: its slot is free again
 // Nobody wants it: ends it now, or at its next boundary when a worker or an action has it.
 void job_drop(struct bm_job *job);
 
 // ---- stream.c ----
-void stream_job_done(struct bm_stream *stream, struct bm_job *job); // job->state is DONE
+struct bm_job *stream_slot(const struct bm_stream *stream, uint64_t seq); // NULL: not in use
+void stream_job_done(struct bm_stream *stream, struct bm_job *job);       // job->state is DONE
 void stream_fill(struct bm_stream *stream);
 void stream_free_if_over(struct bm_stream *stream); // closed, and its last job is gone

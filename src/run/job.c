@@ -108,14 +108,15 @@ static void job_deferred_finish(struct bm_deferred *deferred, enum bm_result res
 static void job_sleep_over(struct bm_timer *timer);
 
 void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
-                struct bm_outcome *outcome, bool stillborn)
+                struct bm_outcome *outcome, bool standing, bool stillborn)
 {
     BM_ASSERT(job->state == JOB_FREE);
     *job = (struct bm_job){
         .stream = stream,
         .seq = seq,
         .outcome = outcome,
-        .reserved_bytes = stream->batch_bytes,
+        .standing = standing,
+        .reserved_bytes = standing ? 0 : stream->batch_bytes,
         .result = stillborn ? BM_RESULT_FAIL : BM_RESULT_OK,
         .host = {.sleep = job_host_sleep, .defer = job_host_defer},
         .deferred = {.finish = job_deferred_finish},

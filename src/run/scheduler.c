@@ -29,7 +29,7 @@ void bm_scheduler_free(struct bm_scheduler *scheduler)
     if (scheduler == NULL)
         return;
     BM_ASSERT(bm_scheduler_idle(scheduler));
-    BM_ASSERT(scheduler->memory_used_bytes == 0);
+    BM_ASSERT(scheduler->standing_bytes == 0 && scheduler->window_bytes == 0);
     bm_outcomes_free(bm_scheduler_garbage(scheduler));
     bm_lock_table_free(scheduler->locks);
     free(scheduler);
@@ -99,20 +99,28 @@ struct bm_job *bm_scheduler_pick(struct bm_scheduler *scheduler, unsigned worker
 
 // ---- Memory ----
 
+static bool budget_take(uint64_t half, uint64_t *used, uint64_t bytes)
+{
+    if (half > 0 && (*used > half || half - *used < bytes))
+        return false;
+    *used += bytes;
+    return true;
+}
+
+bool scheduler_stand(struct bm_scheduler *scheduler, uint64_t bytes)
+{
+    return budget_take(scheduler->memory_bytes / 2, &scheduler->standing_bytes, bytes);
+}
+
 bool scheduler_reserve(struct bm_scheduler *scheduler, uint64_t bytes)
 {
-    uint64_t budget = scheduler->memory_bytes;
-    if (budget > 0 &&
-        (scheduler->memory_used_bytes > budget || budget - scheduler->memory_used_bytes < bytes))
-        return false;
-    scheduler->memory_used_bytes += bytes;
-    return true;
+    return budget_take(scheduler->memory_bytes / 2, &scheduler->window_bytes, bytes);
 }
 
 void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes)
 {
-    BM_ASSERT(scheduler->memory_used_bytes >= bytes);
-    scheduler->memory_used_bytes -= bytes;
+    BM_ASSERT(scheduler->window_bytes >= bytes);
+    scheduler->window_bytes -= bytes;
     if (scheduler->feeding)
         return;
     scheduler->feeding = true;
@@ -163,7 +171,7 @@ struct bm_scheduler_status bm_scheduler_status(const struct bm_scheduler *schedu
         .nrunning = scheduler->nrunning,
         .nparked = scheduler->nparked,
         .nwaiting = scheduler->nwaiting,
-        .memory_used_bytes = scheduler->memory_used_bytes,
+        .memory_used_bytes = scheduler->standing_bytes + scheduler->window_bytes,
         .memory_bytes = scheduler->memory_bytes,
         .batches = scheduler->batches,
     };

@@ -13,9 +13,52 @@
 // of seq, and only what is committed is handed out, counted, and merged into variables. So every
 // consequence of a batch (an error that stops, an end, a sum) is the same at every prefetch.
 
-static struct bm_job *stream_job(struct bm_stream *stream, uint64_t seq)
+// What a batch takes of the budget beside its tensors, so that tiny ones are not free.
+enum { BATCH_OVERHEAD = sizeof(struct bm_job) + sizeof(struct bm_outcome) };
+
+// ---- Slots: a window may be wide and its consumer idle, so memory comes with the batches ----
+
+static struct slab **stream_slab(const struct bm_stream *stream, uint64_t seq)
 {
-    return &stream->ring[seq % stream->window];
+    return &stream->slabs[seq % stream->window / SLAB_SLOTS];
+}
+
+struct bm_job *stream_slot(const struct bm_stream *stream, uint64_t seq)
+{
+    struct slab *slab = *stream_slab(stream, seq);
+    return slab == NULL ? NULL : &slab->slots[seq % stream->window % SLAB_SLOTS];
+}
+
+static struct bm_job *stream_job(const struct bm_stream *stream, uint64_t seq)
+{
+    struct bm_job *job = stream_slot(stream, seq);
+    BM_ASSERT(job != NULL);
+    return job;
+}
+
+// False: out of memory, which cannot be when no batch is in flight: then some slab is unused.
+static bool stream_get_slab(struct bm_stream *stream, uint64_t seq)
+{
+    struct slab **slab = stream_slab(stream, seq);
+    if (*slab == NULL && stream->idle_slab == NULL)
+        stream->idle_slab = calloc(1, sizeof **slab);
+    if (*slab == NULL) {
+        *slab = stream->idle_slab;
+        stream->idle_slab = NULL;
+    }
+    return *slab != NULL;
+}
+
+static void stream_put_slab(struct bm_stream *stream, uint64_t seq)
+{
+    struct slab **slab = stream_slab(stream, seq);
+    if (--(*slab)->nused > 0)
+        return;
+    if (stream->idle_slab == NULL)
+        stream->idle_slab = *slab; // one is kept, so that there always is one
+    else
+        free(*slab);
+    *slab = NULL;
 }
 
 // ---- Opening and closing ----
@@ -41,7 +84,10 @@ static void stream_free(struct bm_stream *stream)
             bm_lock_put(stream->locks[step]);
     }
     free(stream->locks);
-    free(stream->ring);
+    for (unsigned i = 0; i < stream->nslabs && stream->slabs != NULL; i++)
+        free(stream->slabs[i]); // one may wait there for a batch that found no memory
+    free(stream->slabs);
+    free(stream->idle_slab);
     bm_variables_free(stream->variables);
     bm_outcome_unref(stream->spare);
     bm_pipeline_unref(stream->pipeline);
@@ -71,19 +117,31 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
         stream->end_seq = config->first_seq;
     stream->window = config->prefetch + 1;
     stream->batch_bytes =
-        bm_pipeline_batch_bytes(stream->pipeline, config->order.params.batch_size);
+        BATCH_OVERHEAD + bm_pipeline_batch_bytes(stream->pipeline, config->order.params.batch_size);
     bm_list_init(&stream->ready);
-    stream->ring = calloc(stream->window, sizeof *stream->ring);
+    stream->nslabs = (stream->window + SLAB_SLOTS - 1) / SLAB_SLOTS;
+    stream->slabs = calloc(stream->nslabs, sizeof(struct slab *));
+    stream->idle_slab = calloc(1, sizeof *stream->idle_slab);
     stream->locks = calloc(bm_pipeline_nsteps(stream->pipeline), sizeof(struct bm_lock *));
     stream->spare = bm_outcome_new(0, 0);
     enum bm_status status = BM_OK;
-    if (stream->ring == NULL || stream->locks == NULL || stream->spare == NULL)
+    if (stream->slabs == NULL || stream->idle_slab == NULL || stream->locks == NULL ||
+        stream->spare == NULL)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a window of %u",
                          stream->window);
     if (status == BM_OK)
         status = bm_variables_new(stream->pipeline, &stream->variables, err);
     if (status == BM_OK)
         status = stream_get_locks(stream, err);
+    if (status == BM_OK && !scheduler_stand(scheduler, stream->batch_bytes))
+        status = bm_fail(
+            err, BM_RESOURCE_EXHAUSTED, "batch_size",
+            "a batch takes %llu bytes; expected at most %llu, which is half of the "
+            "memory budget without a batch of each other open stream",
+            (unsigned long long)stream->batch_bytes,
+            (unsigned long long)(scheduler->memory_bytes / 2 > scheduler->standing_bytes
+                                     ? scheduler->memory_bytes / 2 - scheduler->standing_bytes
+                                     : 0));
     if (status != BM_OK) {
         stream_free(stream);
         return status;
@@ -109,10 +167,12 @@ void bm_stream_close(struct bm_stream *stream)
     stream->scheduler->nstreams--;
     stream_not_hungry(stream);
     for (unsigned i = 0; i < stream->window; i++) {
-        struct bm_job *job = &stream->ring[i];
+        struct bm_job *job = stream_slot(stream, i);
+        if (job == NULL || job->state == JOB_FREE)
+            continue;
         if (job->state == JOB_DONE)
             stream_job_done(stream, job);
-        else if (job->state != JOB_FREE)
+        else
             job_drop(job);
     }
     stream_free_if_over(stream);
@@ -123,6 +183,7 @@ void stream_free_if_over(struct bm_stream *stream)
     if (!stream->closed || stream->nalive > 0)
         return;
     bm_list_remove(&stream->node);
+    stream->scheduler->standing_bytes -= stream->batch_bytes;
     stream_free(stream);
 }
 
@@ -131,18 +192,18 @@ void stream_free_if_over(struct bm_stream *stream)
 static bool stream_create(struct bm_stream *stream)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
-    bool alone = stream->created == stream->asked; // one batch per stream may always go on
-    struct bm_job *job = stream_job(stream, stream->created);
-    if (!scheduler_reserve(scheduler, stream->batch_bytes)) {
-        if (!alone)
-            return false;
-        scheduler->memory_used_bytes += stream->batch_bytes;
-    }
+    bool alone = stream->created == stream->asked;
+    bool standing = !stream->standing_used; // true when it is alone, so that one always goes on
+    if (!stream_get_slab(stream, stream->created))
+        return false;
+    if (!standing && !scheduler_reserve(scheduler, stream->batch_bytes))
+        return false;
     uint64_t seq = stream->created;
     unsigned nspans = stream->traced ? bm_pipeline_nsteps(stream->pipeline) : 0;
     struct bm_outcome *outcome = bm_outcome_new(seq, nspans);
     if (outcome == NULL && !alone) {
-        scheduler_unreserve(scheduler, stream->batch_bytes);
+        if (!standing)
+            scheduler_unreserve(scheduler, stream->batch_bytes);
         return false; // what is in flight will give memory back
     }
     if (outcome == NULL) { // nothing will: say so in this batch's place, and end
@@ -154,7 +215,10 @@ static bool stream_create(struct bm_stream *stream)
         bm_fail(&outcome->work.error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a batch");
     }
     stream->created++;
-    job_create(job, stream, seq, outcome, outcome->work.error.status != BM_OK);
+    struct bm_job *job = stream_job(stream, seq);
+    (*stream_slab(stream, seq))->nused++;
+    stream->standing_used = true;
+    job_create(job, stream, seq, outcome, standing, outcome->work.error.status != BM_OK);
     return true;
 }
 
@@ -177,8 +241,12 @@ static void stream_release(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
     uint64_t reserved_bytes = job->reserved_bytes;
+    if (job->standing)
+        stream->standing_used = false;
+    uint64_t seq = job->seq;
     job->outcome = NULL;
     job_free(job);
+    stream_put_slab(stream, seq);
     scheduler_discard(stream->scheduler, outcome);
     scheduler_unreserve(stream->scheduler, reserved_bytes);
 }
@@ -242,6 +310,26 @@ static void stream_commit_all(struct bm_stream *stream)
         stream->listener->changed(stream->listener);
 }
 
+// What the batch was thought to take becomes what it takes. A source whose items differ in size may
+// have been thought too little of.
+static void stream_account(struct bm_stream *stream, struct bm_job *job)
+{
+    struct bm_scheduler *scheduler = stream->scheduler;
+    uint64_t keeps = BATCH_OVERHEAD + job->outcome->bytes;
+    if (keeps > stream->batch_bytes) {
+        scheduler->standing_bytes += keeps - stream->batch_bytes;
+        stream->batch_bytes = keeps;
+    }
+    if (job->standing)
+        return;
+    uint64_t reserved_bytes = job->reserved_bytes;
+    job->reserved_bytes = keeps;
+    if (keeps > reserved_bytes)
+        scheduler->window_bytes += keeps - reserved_bytes;
+    else
+        scheduler_unreserve(scheduler, reserved_bytes - keeps);
+}
+
 // What the job's last step said becomes an outcome.
 static void stream_judge(struct bm_stream *stream, struct bm_job *job)
 {
@@ -251,19 +339,12 @@ static void stream_judge(struct bm_stream *stream, struct bm_job *job)
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
-        if (outcome->bytes > stream->batch_bytes)
-            stream->batch_bytes = outcome->bytes;
     } else if (job->result == BM_RESULT_FAIL) {
         outcome->kind = BM_OUTCOME_FAILED;
     } else {
         outcome->kind = BM_OUTCOME_SKIPPED;
     }
-    uint64_t keeps = outcome->bytes;
-    if (keeps > job->reserved_bytes)
-        stream->scheduler->memory_used_bytes += keeps - job->reserved_bytes;
-    else
-        scheduler_unreserve(stream->scheduler, job->reserved_bytes - keeps);
-    job->reserved_bytes = keeps;
+    stream_account(stream, job);
     scheduler_event(stream->scheduler, BM_EVENT_READY, job);
 }
 

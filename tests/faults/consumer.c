@@ -22,6 +22,9 @@
 
 #include "base/hash.h"
 
+// How long without a server. The client's own patience is left as it is: 10 s.
+#define PATIENCE_NS UINT64_C(300000000000)
+
 struct record {
     uint64_t seq;
     uint64_t digest;
@@ -138,6 +141,39 @@ static bool record_fill(struct record *record, enum batchmill_code code,
     return code == BATCHMILL_END || error->has_batch;
 }
 
+// A server that is away or going down has a successor.
+static enum batchmill_code consumer_open_stream(const struct consumer *consumer,
+                                                struct batchmill_client **ret_mill,
+                                                struct batchmill_stream **ret_stream,
+                                                struct batchmill_error *error)
+{
+    const struct timespec pause = {.tv_nsec = 20000000L};
+    for (;;) {
+        enum batchmill_code code = BATCHMILL_OK;
+        if (*ret_mill == NULL)
+            code = batchmill_connect(consumer->url, &consumer->options, ret_mill, error);
+        if (code == BATCHMILL_OK)
+            code = batchmill_gen_batch(*ret_mill, consumer->pipeline, &consumer->order, ret_stream,
+                                       error);
+        if (code != BATCHMILL_UNAVAILABLE || now_ns() - consumer->started_ns > PATIENCE_NS)
+            return code;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static enum batchmill_code consumer_next(const struct consumer *consumer,
+                                         struct batchmill_stream *stream,
+                                         struct batchmill_batch **ret_batch,
+                                         struct batchmill_error *error)
+{
+    uint64_t since_ns = consumer->taken_ns == 0 ? consumer->started_ns : consumer->taken_ns;
+    enum batchmill_code code;
+    while ((code = batchmill_next(stream, ret_batch, error)) == BATCHMILL_UNAVAILABLE &&
+           now_ns() - since_ns < PATIENCE_NS)
+        fprintf(stderr, "asking again: %s\n", error->text);
+    return code;
+}
+
 // Until the end, or the first thing that is neither a batch nor the end.
 static bool consumer_follow(struct consumer *consumer, struct batchmill_stream *stream)
 {
@@ -146,7 +182,7 @@ static bool consumer_follow(struct consumer *consumer, struct batchmill_stream *
     do {
         struct batchmill_batch *batch = NULL;
         record = (struct record){0};
-        enum batchmill_code code = batchmill_next(stream, &batch, &error);
+        enum batchmill_code code = consumer_next(consumer, stream, &batch, &error);
         consumer_time(consumer, &record);
         bool told = record_fill(&record, code, batch, &error);
         batchmill_batch_free(batch);
@@ -161,21 +197,6 @@ static bool consumer_follow(struct consumer *consumer, struct batchmill_stream *
     return true;
 }
 
-// A server that is shutting down opens no stream; its successor does.
-static enum batchmill_code consumer_open_stream(const struct consumer *consumer,
-                                                struct batchmill_client *mill,
-                                                struct batchmill_stream **ret_stream,
-                                                struct batchmill_error *error)
-{
-    const struct timespec pause = {.tv_nsec = 20000000L};
-    enum batchmill_code code;
-    while ((code = batchmill_gen_batch(mill, consumer->pipeline, &consumer->order, ret_stream,
-                                       error)) == BATCHMILL_UNAVAILABLE &&
-           now_ns() - consumer->started_ns < consumer->options.timeout_ms * UINT64_C(1000000))
-        nanosleep(&pause, NULL);
-    return code;
-}
-
 static bool consumer_run(struct consumer *consumer)
 {
     struct batchmill_error error = {0};
@@ -188,9 +209,7 @@ static bool consumer_run(struct consumer *consumer)
         resumed.position = consumer->last.position;
         consumer->order = resumed;
     }
-    enum batchmill_code code = batchmill_connect(consumer->url, &consumer->options, &mill, &error);
-    if (code == BATCHMILL_OK)
-        code = consumer_open_stream(consumer, mill, &stream, &error);
+    enum batchmill_code code = consumer_open_stream(consumer, &mill, &stream, &error);
     if (code != BATCHMILL_OK)
         fprintf(stderr, "%s: %s\n", batchmill_code_name(code), error.text);
     bool done = code == BATCHMILL_OK && consumer_follow(consumer, stream);
@@ -236,7 +255,6 @@ static const struct option options[] = {
     {"shard", required_argument, NULL, SHARD},
     {"prefetch", required_argument, NULL, PREFETCH},
     {"report", no_argument, NULL, REPORT},
-    {"timeout-ms", required_argument, NULL, TIMEOUT},
     {0},
 };
 
@@ -279,9 +297,6 @@ static bool consumer_option(struct consumer *consumer, int key)
     case REPORT:
         order->on_error = BATCHMILL_REPORT;
         return true;
-    case TIMEOUT:
-        consumer->options.timeout_ms = (uint32_t)number;
-        return true;
     default:
         return false;
     }
@@ -289,9 +304,8 @@ static bool consumer_option(struct consumer *consumer, int key)
 
 int main(int argc, char **argv)
 {
-    struct consumer consumer = {.order = BATCHMILL_ORDER_DEFAULTS,
-                                .options = {.timeout_ms = 60000, .log = log_line},
-                                .started_ns = now_ns()};
+    struct consumer consumer = {
+        .order = BATCHMILL_ORDER_DEFAULTS, .options = {.log = log_line}, .started_ns = now_ns()};
     for (int key; (key = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (!consumer_option(&consumer, key))
             return 2;

@@ -58,7 +58,10 @@ def draining(mill):
     server(mill)
 
 
-def killed(act, orders=None):
+def killed(act, orders=None, patience=0.7):
+    """`patience`: how often the next kill waits until every consumer goes on again; else it waits
+    for one of them."""
+
     def run(draw, count):
         faults = []
         with Mill(draw, orders=orders) as mill:
@@ -68,7 +71,7 @@ def killed(act, orders=None):
                 begin_ns = time.monotonic_ns()
                 act(mill)
                 faults.append((begin_ns, time.monotonic_ns()))
-                mill.until_progress(every=draw.random() < 0.7)
+                mill.until_progress(every=draw.random() < patience)
             mill.finish()
             return Result(count, mill.judgement, mill.stalls(faults))
 
@@ -107,14 +110,15 @@ def a_client(mill):
 
 ROWS = [
     Row("kill -9 server", killed(server), kills=0.38),
-    Row("kill -9 server, away 1 s", killed(server_away), kills=0.02),
+    Row("kill -9 server, away 1 s", killed(server_away, patience=1), kills=0.02),
     Row("kill -9 client", killed(client), kills=0.20),
     Row("kill -9 both", killed(both), kills=0.15),
     Row("kill -9 while opening", killed(opening), kills=0.10),
     Row("kill -9 in slow actions", killed(server, SLOW_ORDERS), kills=0.10),
     Row("kill -9 while draining", killed(draining), kills=0.05),
-    Row("SIGSTOP server", stopped(the_server, 0.02, 0.5), kills=0.05),
-    Row("SIGSTOP client", stopped(a_client, 0.02, 0.5), kills=0.05),
+    Row("SIGSTOP server", stopped(the_server, 0.02, 0.5), kills=0.02),
+    Row("SIGSTOP client", stopped(a_client, 0.02, 0.5), kills=0.02),
+    Row("SIGSTOP client 20 s", stopped(a_client, 20, 20), kills=0.001),
     Row("SIGSTOP server 120 s", stopped(the_server, 120, 120), fixed=1, long=True),
     Row("SIGSTOP client 120 s", stopped(a_client, 120, 120), fixed=1, long=True),
 ]

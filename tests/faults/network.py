@@ -143,14 +143,14 @@ def with_cable(cable, draw, count):
 
 
 ROWS = [
-    Row("proxy: cut at any byte", proxied("cut"), proxy=0.25),
-    Row("proxy: half-open", proxied("half-open"), proxy=0.05),
-    Row("proxy: delay", proxied("delay"), proxy=0.10),
-    Row("proxy: throttle", proxied("throttle"), proxy=0.10),
-    Row("proxy: duplicate frame", proxied("duplicate", every_ms=10), proxy=0.15),
-    Row("proxy: drop frame", proxied("drop", every_ms=500, nlanes=12), proxy=0.05),
-    Row("proxy: reorder frames", proxied("reorder", every_ms=10), proxy=0.10),
-    Row("proxy: split at every byte", proxied("split", every_ms=10), proxy=0.18),
+    Row("proxy: cut at any byte", proxied("cut"), proxy=0.28),
+    Row("proxy: half-open", proxied("half-open"), proxy=0.03),
+    Row("proxy: delay", proxied("delay"), proxy=0.06),
+    Row("proxy: throttle", proxied("throttle"), proxy=0.06),
+    Row("proxy: duplicate frame", proxied("duplicate", every_ms=10), proxy=0.20),
+    Row("proxy: drop frame", proxied("drop", every_ms=500, nlanes=12), proxy=0.02),
+    Row("proxy: reorder frames", proxied("reorder", every_ms=10), proxy=0.13),
+    Row("proxy: split at every byte", proxied("split", every_ms=10), proxy=0.20),
     Row("proxy: flip a bit", proxied("flip", may_fail=True), proxy=0.05, flip=True),
     Row("partition", partitioned, proxy=0.02),
 ]

@@ -17,11 +17,14 @@ class Row:
     flip: bool = False  # only with --flip
 
     def count(self, args):
-        return self.fixed or max(1, round(self.kills * args.kills + self.proxy * args.proxy))
+        return self.fixed or max(1, self.share(args))
+
+    def share(self, args):
+        return round(self.kills * args.kills + self.proxy * args.proxy)
 
     def skipped(self, args):
-        """By --long, or by --kills 0 or --proxy 0; but not when it was named."""
-        wanted = self.fixed or self.kills * args.kills or self.proxy * args.proxy
+        """When its share is below one, or --long or --flip is missing; not when it was named."""
+        wanted = self.fixed or self.share(args)
         extra = (self.long and not args.long) or (self.flip and not args.flip)
         return self.name not in args.name and (not wanted or extra)
 

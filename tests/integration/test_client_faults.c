@@ -134,7 +134,7 @@ static void a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successo
     struct batchmill_client *client = NULL;
     struct batchmill_error error;
     client_expect_ok(batchmill_connect(the_host.urls[1], &options, &client, &error), &error);
-    struct batchmill_order order = client_order(0);
+    struct batchmill_order order = client_order(0); // so that none of its batches are here yet
     struct batchmill_stream *undisturbed = client_opened(client, "plain", &order);
     uint64_t seq = 0;
     client_take_digest(undisturbed, &seq, 20);
@@ -161,6 +161,27 @@ static void a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successo
     assert_int_equal(seq, CLIENT_NBATCHES);
     assert_int_equal(atomic_load(&diary.nreopened), 1);
     assert_int_equal(atomic_load(&diary.nretrying), 1);
+    batchmill_stream_close(stream);
+    batchmill_disconnect(client);
+}
+
+static void a_consumer_that_was_busy_all_the_while_has_waited_for_nothing(void **state)
+{
+    (void)state;
+    const struct batchmill_options options = {.timeout_ms = 400};
+    struct batchmill_client *client = NULL;
+    struct batchmill_error error;
+    client_expect_ok(batchmill_connect(the_host.urls[1], &options, &client, &error), &error);
+    struct batchmill_order order = client_order(2);
+    order.n_iters = 6;
+    struct batchmill_stream *stream = client_opened(client, "slow", &order);
+    uint64_t seq = 0;
+    client_take_digest(stream, &seq, 2); // batch 3 is being worked on, and asked for
+    host_stop(&the_host);
+    client_nap_ms(600); // longer than the timeout
+    host_start(&the_host, 2, 0);
+    client_take_digest(stream, &seq, UINT64_MAX);
+    assert_int_equal(seq, 6);
     batchmill_stream_close(stream);
     batchmill_disconnect(client);
 }
@@ -408,6 +429,7 @@ int main(void)
         TEST(a_stream_goes_on_when_its_server_was_started_again),
         TEST(a_server_that_stays_away_is_an_error_and_its_stream_goes_on_later),
         TEST(a_stream_lost_to_a_server_that_is_going_down_goes_on_at_its_successor),
+        TEST(a_consumer_that_was_busy_all_the_while_has_waited_for_nothing),
         TEST(a_stream_that_was_opened_again_elsewhere_is_an_error),
         TEST(a_server_that_answers_again_is_told_of_once),
         TEST(what_was_altered_is_asked_for_again),

@@ -41,7 +41,7 @@ bool consumer_may_try_again(enum batchmill_code code)
     case BATCHMILL_UNAVAILABLE:
         return true;
     case BATCHMILL_RESOURCE_EXHAUSTED:
-        return scenario.faults.refused > 0 || scenario.faults.refuse_every > 0;
+        return scenario.faults.refused || scenario.memory_bytes > 0;
     case BATCHMILL_DATA_LOSS:
     case BATCHMILL_INVALID_ARGUMENT:
     case BATCHMILL_NOT_FOUND:

@@ -267,7 +267,9 @@ static bool still_waits(const struct waiter *waiter, const struct lock *lock)
         const struct bm_stream *stream = BM_CONTAINER(node, struct bm_stream, node);
         if (strcmp(stream->id, waiter->id) != 0)
             continue;
-        const struct bm_job *job = &stream->ring[waiter->seq % stream->window];
+        const struct bm_job *job = stream_slot(stream, waiter->seq);
+        if (job == NULL)
+            return false;
         const char *name = bm_pipeline_step_lock(stream->pipeline, job->step);
         return job->state == JOB_PARKED && job->seq == waiter->seq && name != NULL &&
                strcmp(name, lock->name) == 0;
@@ -381,7 +383,6 @@ void oracle_check(void)
         return;
     SIM_CHECK(scheduler->nrunning <= scenario.nworkers, "%u batches run on %u workers",
               scheduler->nrunning, scenario.nworkers);
-    uint64_t may_bytes = scheduler->memory_bytes;
     const struct bm_node *end = &scheduler->streams.head;
     for (const struct bm_node *node = end->next; node != end; node = node->next) {
         const struct bm_stream *stream = BM_CONTAINER(node, struct bm_stream, node);
@@ -389,11 +390,9 @@ void oracle_check(void)
         SIM_CHECK(stream->closed || in_flight <= stream->window,
                   "%llu batches of a stream exist with prefetch %u", (unsigned long long)in_flight,
                   stream->window - 1);
-        // One batch of each stream may always go on; a closed one still has what runs.
-        may_bytes += stream->batch_bytes * (stream->closed ? stream->nalive : 1);
     }
-    SIM_CHECK(scheduler->memory_bytes == 0 || scheduler->memory_used_bytes <= may_bytes,
-              "%llu bytes are in use, with a budget of %llu and one batch for each stream %llu",
-              (unsigned long long)scheduler->memory_used_bytes,
-              (unsigned long long)scheduler->memory_bytes, (unsigned long long)may_bytes);
+    uint64_t used_bytes = bm_scheduler_status(scheduler).memory_used_bytes;
+    SIM_CHECK(scheduler->memory_bytes == 0 || used_bytes <= scheduler->memory_bytes,
+              "%llu bytes are in use, with a budget of %llu", (unsigned long long)used_bytes,
+              (unsigned long long)scheduler->memory_bytes);
 }

@@ -18,9 +18,9 @@ enum { SIM_TRAINERS_MAX = 4, SIM_CONSUMERS_MAX = 3, SIM_POSITION_MAX = 1024, SIM
 // ---- What a seed means (scenario.c) ----
 
 struct sim_faults { // chances per mille, while faults last
-    unsigned drop, twice, late, altered, broken, refused;
-    unsigned refuse_every; // about how many allocations lie between two refused ones; 0: none
-    uint64_t latency_ns;   // usual, of a message
+    unsigned drop, twice, late, altered, broken;
+    bool refused;        // allocations, now and then
+    uint64_t latency_ns; // usual, of a message
 };
 
 struct sim_reference;

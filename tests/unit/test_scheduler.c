@@ -274,9 +274,9 @@ static void a_budget_shrinks_windows_but_every_stream_goes_on(void **state)
 {
     (void)state;
     enum { STREAMS = 6 };
-    const uint64_t bytes_each = 1024;
+    const uint64_t budget_bytes = 98304;
     for (uint64_t seed = 0; seed < 50; seed++) {
-        start(3, seed, 4 * bytes_each); // less than one batch for each
+        start(3, seed, budget_bytes); // half is for a batch of each, half for their windows
         struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 1024, "[{add: {amount: 1}}]");
         struct bm_stream *streams[STREAMS];
         for (unsigned i = 0; i < STREAMS; i++)
@@ -288,9 +288,7 @@ static void a_budget_shrinks_windows_but_every_stream_goes_on(void **state)
                 assert_int_equal(mill_take(&mill, streams[i], seq, &outcome), BM_GOT_OUTCOME);
                 bm_outcome_unref(outcome);
                 struct bm_scheduler_status now = bm_scheduler_status(mill.scheduler);
-                // Over the budget of 4 only by the batch of 4 that each of 6 streams may always
-                // have.
-                assert_true(now.memory_used_bytes <= 28 * bytes_each);
+                assert_true(now.memory_used_bytes <= budget_bytes);
             }
         }
         for (unsigned i = 0; i < STREAMS; i++)
@@ -300,10 +298,35 @@ static void a_budget_shrinks_windows_but_every_stream_goes_on(void **state)
     }
 }
 
+static void a_stream_whose_one_batch_has_no_room_is_refused(void **state)
+{
+    (void)state;
+    start(1, 1, 24 * 1024);
+    struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 100000, "[]");
+    const struct bm_order_params params = {
+        .batch_size = 300, .n_epochs = BM_ORDER_UNSET, .n_iters = BM_ORDER_UNSET, .shard_count = 1};
+    struct bm_stream_config config = {.pipeline = pipeline, .id = "s"};
+    struct bm_stream *first = NULL, *second = NULL;
+    struct bm_error error = {0};
+    struct bm_executor *executor = &mill.executor.base;
+    assert_int_equal(bm_order_init(&config.order, &params, 100000, NULL), BM_OK);
+    executor->enter(executor);
+    assert_int_equal(bm_stream_open(mill.scheduler, &config, &first, NULL), BM_OK);
+    assert_int_equal(bm_stream_open(mill.scheduler, &config, &second, &error),
+                     BM_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(error.text, "half of the memory budget"));
+    bm_stream_close(first);
+    assert_int_equal(bm_stream_open(mill.scheduler, &config, &second, NULL), BM_OK);
+    bm_stream_close(second);
+    executor->leave(executor);
+    bm_pipeline_unref(pipeline);
+    mill_fini(&mill);
+}
+
 static void memory_that_is_given_back_wakes_the_stream_that_waited_for_it(void **state)
 {
     (void)state;
-    start(2, 1, 5000);
+    start(2, 1, 16500); // a batch for each, and two more
     struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 1024, "[]");
     struct mill_stream config = {.batch_size = 128, .prefetch = 3};
     struct bm_stream *first = mill_open(&mill, pipeline, config);
@@ -371,6 +394,7 @@ int main(void)
         cmocka_unit_test(sixteen_naps_overlap_on_two_workers),
         cmocka_unit_test(a_wide_stream_does_not_crowd_out_a_narrow_one),
         cmocka_unit_test(a_budget_shrinks_windows_but_every_stream_goes_on),
+        cmocka_unit_test(a_stream_whose_one_batch_has_no_room_is_refused),
         cmocka_unit_test(memory_that_is_given_back_wakes_the_stream_that_waited_for_it),
         cmocka_unit_test(a_traced_batch_says_when_it_was_where),
     };

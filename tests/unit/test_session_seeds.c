@@ -6,7 +6,14 @@
 
 #include "support.h"
 
-enum { NSEEDS = 2000, NITEMS = 40, BATCH_SIZE = 3, NBATCHES = 14, NCALLS = 6, NMEMBERS = 4 };
+enum {
+    NSEEDS = 2000 / BM_TEST_SLOWNESS,
+    NITEMS = 40,
+    BATCH_SIZE = 3,
+    NBATCHES = 14,
+    NCALLS = 6,
+    NMEMBERS = 4
+};
 
 static struct fake_host host;
 

@@ -6,7 +6,13 @@
 #include "fakes/mill.h"
 #include "support.h"
 
-enum { NSEEDS = 1000, NITEMS = 40, BATCH_SIZE = 3, NBATCHES = 14, LOCKS_MAX = 4 };
+enum {
+    NSEEDS = 1000 / BM_TEST_SLOWNESS,
+    NITEMS = 40,
+    BATCH_SIZE = 3,
+    NBATCHES = 14,
+    LOCKS_MAX = 4
+};
 
 // ---- Oracles, fed by the scheduler's events ----
 
