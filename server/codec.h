@@ -10,6 +10,7 @@ enum {
     BM_REQUEST_BYTES_MAX = 64 * 1024,
     BM_REQUEST_MEMORY_MAX = 1024 * 1024, // what unpacking one request may allocate
     BM_REPLY_BYTES_MAX = INT32_MAX,      // what protobuf parsers accept
+    BM_CHECKED_BYTES_MAX = 64 * 1024,    // a longer reply has a check only if the stream wants it
     // Tensor data and offsets start at an offset o of the Response with o % 64 == 12: behind the
     // 4-byte request id of nng's REQ that is 16-byte aligned in the frame, and 64-byte aligned
     // where nng's C library puts a large message.

@@ -10,6 +10,8 @@
 
 #include "server/codec_batches.h"
 
+#include "base/check.h"
+
 enum {
     TAG_BATCHES = 15 << 3 | 2, // Response.next_batches, NextBatchesReply.batches, Batch.tensors
     TAG_PAD_OFFSETS = 5 << 3 | 2,
@@ -331,15 +333,18 @@ enum bm_status bm_batches_encode(const struct bm_batches *batches,
     if (!layout_init(&layout, batches))
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
     unsigned char *bytes = NULL, *end = NULL;
-    if (layout.size > BM_REPLY_BYTES_MAX)
+    bool checked = batches->checked || layout.size <= BM_CHECKED_BYTES_MAX;
+    if (layout.size > BM_REPLY_BYTES_MAX - BM_CHECK_SIZE)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
                          "expected batches that fit a message of %d bytes, got one of %llu",
                          BM_REPLY_BYTES_MAX, (unsigned long long)layout.size);
-    else if ((bytes = alloc(context, layout.size)) == NULL)
+    else if ((bytes = alloc(context, layout.size + (checked ? BM_CHECK_SIZE : 0))) == NULL)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
     else
         end = layout_put(&layout, bytes);
     BM_ASSERT(bytes == NULL || end == bytes + layout.size);
+    if (bytes != NULL && checked)
+        bm_check_put(bytes, layout.size);
     layout_fini(&layout);
     return status;
 }

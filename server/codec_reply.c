@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "server/codec_batches.h"
 
 // What one reply needs until it is packed: freed all at once. A failed allocation is remembered,
@@ -319,10 +320,14 @@ enum bm_status bm_reply_encode(const struct bm_reply *reply,
         response.code = (Batchmill__V1__Code)reply->code;
         response.message = (char *)reply->message;
     }
+    size_t size = scratch.failed ? 0 : batchmill__v1__response__get_packed_size(&response);
+    bool checked = size <= BM_CHECKED_BYTES_MAX;
     if (!scratch.failed)
-        bytes = alloc(context, batchmill__v1__response__get_packed_size(&response));
+        bytes = alloc(context, size + (checked ? BM_CHECK_SIZE : 0));
     if (bytes != NULL)
         batchmill__v1__response__pack(&response, bytes);
+    if (bytes != NULL && checked)
+        bm_check_put(bytes, size);
     scratch_fini(&scratch);
     if (bytes == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/name.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "server/codec.h"
@@ -161,6 +162,7 @@ static enum bm_status open_stream_decode(const Batchmill__V1__OpenStreamRequest 
         .cursor = message->cursor,
         .prefetch = message->prefetch,
         .traced = message->traced,
+        .checked = message->checked,
         .nonce = message->nonce,
     };
     return open_decode(request, message->order, (int)message->on_error, err);
@@ -273,6 +275,21 @@ static enum bm_status call_decode(const Batchmill__V1__Request *message, struct 
     return bm_fail(err, BM_INVALID_ARGUMENT, "request", "expected a call, got none");
 }
 
+// What was altered is not always unreadable, and what is unreadable was not always altered. An
+// altered length may have swallowed the check: then the message ends like one that has it, does
+// not, and holds something that it should not.
+static bool request_was_altered(const Batchmill__V1__Request *message, enum bm_check end)
+{
+    if (message == NULL)
+        return end != BM_CHECK_NONE;
+    if (message->check != 0)
+        return end != BM_CHECK_HOLDS;
+    bool called = message->call_case != BATCHMILL__V1__REQUEST__CALL__NOT_SET;
+    const ProtobufCMessage *call = (const ProtobufCMessage *)message->list_pipelines; // any of them
+    return end == BM_CHECK_BROKEN &&
+           (!called || call->n_unknown_fields > 0 || message->base.n_unknown_fields > 0);
+}
+
 enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
                                  struct bm_error *err)
 {
@@ -289,6 +306,11 @@ enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_reque
                        BM_REQUEST_MEMORY_MAX);
     if (message == NULL && budget.refused)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
+    if (request_was_altered(message, bm_check_end(bytes, size))) {
+        if (message != NULL)
+            batchmill__v1__request__free_unpacked(message, &allocator);
+        return bm_fail(err, BM_DATA_LOSS, "request", "the request was altered on its way");
+    }
     if (message == NULL)
         return bm_fail(err, BM_INVALID_ARGUMENT, "request",
                        "expected a message batchmill.v1.Request, got %zu bytes of something else",

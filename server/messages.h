@@ -43,7 +43,7 @@ struct bm_open_request {                      // also of Run, which has no posit
     struct bm_order_request order;
     uint32_t prefetch;
     enum bm_on_error on_error;
-    bool traced, detached;
+    bool traced, detached, checked;
     uint64_t nonce;
 };
 struct bm_next_request {
@@ -81,6 +81,7 @@ struct bm_batches {
     struct bm_pipeline *pipeline; // referenced
     uint64_t first, end_seq;
     bool end, stopped;
+    bool checked; // however long it is
     unsigned noutcomes;
     struct bm_outcome **outcomes; // owned array of references
 };

@@ -51,6 +51,7 @@ static void member_reply_init(struct member *member, struct bm_exchange *exchang
     strcpy(batches->stream, member->holding.id);
     batches->pipeline = bm_pipeline_ref(member->cursor->plan.pipeline);
     batches->first = exchange->request.next.first;
+    batches->checked = member->holding.args.checked;
 }
 
 static void member_answer_empty(struct session_holding *holding, struct bm_exchange *exchange)

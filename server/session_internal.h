@@ -24,7 +24,7 @@ struct session_args { // what a holding was opened with, to tell a repeat from a
     struct bm_order_request order;
     uint32_t prefetch;
     enum bm_on_error on_error;
-    bool traced, detached;
+    bool traced, detached, checked;
 };
 
 struct session_plan {             // what the arguments mean

@@ -21,6 +21,7 @@ void session_args_of(const struct bm_open_request *request, struct session_args 
         .on_error = request->on_error,
         .traced = request->traced,
         .detached = request->detached,
+        .checked = request->checked,
     };
     strncpy(ret_args->pipeline, request->pipeline, BM_NAME_MAX);
     strncpy(ret_args->cursor, request->cursor, BM_NAME_MAX);
@@ -56,6 +57,7 @@ enum bm_status session_args_agree(const struct session_args *have, const struct 
         {"on_error", have->on_error, got->on_error},
         {"traced", have->traced, got->traced},
         {"detached", have->detached, got->detached},
+        {"checked", have->checked, got->checked},
         {"position", have->position_hash, got->position_hash},
     };
     for (unsigned i = 0; i < sizeof texts / sizeof texts[0]; i++) {

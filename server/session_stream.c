@@ -25,6 +25,7 @@ static void stream_reply_init(struct stream *stream, struct bm_exchange *exchang
     strcpy(batches->stream, stream->holding.id);
     batches->pipeline = bm_pipeline_ref(stream->plan.pipeline);
     batches->first = exchange->request.next.first;
+    batches->checked = stream->holding.args.checked;
 }
 
 static void stream_answer_empty(struct session_holding *holding, struct bm_exchange *exchange)

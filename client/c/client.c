@@ -9,7 +9,12 @@
 #include "base/error.h"
 #include "client/c/internal.h"
 
-enum { TIMEOUT_MS = 10000 };
+enum {
+    TIMEOUT_MS = 10000,
+    ALTERED_PAUSE_MS = 10, // before asking again for what was altered on its way; doubles
+};
+
+#define NS_PER_MS UINT64_C(1000000)
 
 #define MESSAGE_BYTES_MAX (UINT64_C(1) << 30)
 
@@ -129,16 +134,11 @@ static void client_leave_exchange(struct batchmill_client *client)
     bm_mutex_unlock(&client->mutex);
 }
 
-enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,
-                                       uint32_t wait_ms, uint32_t timeout_ms,
-                                       struct bm_client_message **ret_reply,
-                                       struct batchmill_error *error)
+static enum batchmill_code exchange_once(struct batchmill_client *client,
+                                         const struct bm_buffer *request, uint64_t deadline_ns,
+                                         struct bm_client_message **ret_reply,
+                                         struct batchmill_error *error)
 {
-    enum batchmill_code sealed = bm_client_request_seal(request, client->token, error);
-    if (sealed != BATCHMILL_OK)
-        return sealed;
-    uint64_t deadline_ns =
-        bm_client_now_ns() + ((uint64_t)wait_ms + timeout_ms) * UINT64_C(1000000);
     if (!client_enter_exchange(client, deadline_ns))
         return bm_client_unreachable(client, client->transport, error);
     struct exchange exchange = {.client = client};
@@ -164,6 +164,43 @@ enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct b
     if (!sent || over)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     return bm_client_unreachable(client, client->transport, error);
+}
+
+static void client_pause(struct batchmill_client *client, uint64_t pause_ns)
+{
+    uint64_t until_ns = bm_client_now_ns() + pause_ns;
+    bm_mutex_lock(&client->mutex);
+    while (bm_cond_wait_until(&client->changed, &client->mutex, until_ns))
+        ;
+    bm_mutex_unlock(&client->mutex);
+}
+
+enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,
+                                       uint32_t wait_ms, uint32_t timeout_ms,
+                                       struct bm_client_message **ret_reply,
+                                       struct batchmill_error *error)
+{
+    uint64_t deadline_ns = bm_client_now_ns() + ((uint64_t)wait_ms + timeout_ms) * NS_PER_MS;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_request_seal(request, client->token, error);
+    for (uint64_t pause_ms = ALTERED_PAUSE_MS; code == BATCHMILL_OK; pause_ms *= 2) {
+        code = exchange_once(client, request, deadline_ns, &reply, error);
+        if (code != BATCHMILL_OK ||
+            !bm_client_reply_altered(bm_client_message_data(reply), bm_client_message_size(reply)))
+            break;
+        reply = bm_client_message_unref(reply);
+        if (pause_ms == ALTERED_PAUSE_MS)
+            bm_client_log(client, "%s: a message was altered on its way; asking again",
+                          client->url);
+        if (bm_client_now_ns() + pause_ms * NS_PER_MS >= deadline_ns)
+            return bm_client_fail(error, BATCHMILL_UNAVAILABLE,
+                                  "%s: a message was altered on its way (tried for %u ms)",
+                                  client->url, timeout_ms);
+        client_pause(client, pause_ms * NS_PER_MS);
+    }
+    if (code == BATCHMILL_OK)
+        *ret_reply = reply;
+    return code;
 }
 
 // ---- Connection ----

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 
 static enum batchmill_code fail(struct batchmill_error *error, enum batchmill_code code,
@@ -37,13 +38,16 @@ enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char
 {
     enum { TAG_TOKEN = 12 << 3 | 2 };
     if (token != NULL) {
-        size_t size = strlen(token);
+        size_t length = strlen(token);
         unsigned char head[1 + 10] = {TAG_TOKEN}, *at = head + 1;
-        for (size_t rest = size; at == head + 1 || rest > 0; rest >>= 7)
+        for (size_t rest = length; at == head + 1 || rest > 0; rest >>= 7)
             *at++ = (unsigned char)((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
         bm_buffer_add(request, head, (size_t)(at - head));
-        bm_buffer_add(request, token, size);
+        bm_buffer_add(request, token, length);
     }
+    size_t size = request->size;
+    if (bm_buffer_extend(request, BM_CHECK_SIZE) != NULL)
+        bm_check_put(request->data, size);
     if (bm_buffer_failed(request))
         return fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     if (request->size > BM_CLIENT_REQUEST_BYTES_MAX)
@@ -91,6 +95,7 @@ enum batchmill_code bm_client_encode_open(const struct bm_client_open *open, str
     if (open->cursor != NULL)
         call.cursor = (char *)open->cursor;
     call.traced = open->order->traced;
+    call.checked = open->order->checked;
     call.nonce = open->nonce;
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_OPEN_STREAM;
@@ -130,9 +135,9 @@ enum batchmill_code bm_client_encode_run(const char *pipeline, const struct batc
                                          uint64_t nonce, struct bm_buffer *out,
                                          struct batchmill_error *error)
 {
-    if (order->position != NULL || order->traced)
+    if (order->position != NULL || order->traced || order->checked)
         return fail(error, BATCHMILL_INVALID_ARGUMENT,
-                    "run: expected neither position nor traced, got one of them");
+                    "run: expected neither position, traced nor checked, got one of them");
     Batchmill__V1__Order wire_order;
     enum batchmill_code code = order_fill(order, &wire_order, error);
     if (code != BATCHMILL_OK)

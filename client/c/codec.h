@@ -24,9 +24,13 @@ enum {
 // Each replaces what `out` held by the bytes of one Request. BATCHMILL_INVALID_ARGUMENT: a
 // parameter that the wire cannot say, or a request that is too long.
 
-// The last step of every request: adds the token, where there is one (NULL: none).
+// The last step of every request: adds the token, where there is one (NULL: none), and a check.
 enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
                                            struct batchmill_error *error);
+
+// Whether the reply was altered on its way, or says that its request was: ask again. A message
+// without a check is taken as it is.
+bool bm_client_reply_altered(const void *bytes, size_t size);
 
 struct bm_client_open {
     const char *pipeline;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/name.h"
 #include "base/size.h"
 #include "batchmill/v1/batchmill.pb-c.h"
@@ -426,6 +427,20 @@ enum batchmill_code bm_client_decode_get_run(const void *bytes, size_t size,
 }
 
 // ---- Status ----
+
+bool bm_client_reply_altered(const void *bytes, size_t size)
+{
+    struct wire wire = wire_of(bytes, size);
+    struct wire_field field;
+    bool checked = false, refused = false;
+    while (wire_next(&wire, &field)) {
+        checked |= field.tag == WIRE_TAG(BM_CHECK_FIELD, WIRE_64) && field.value != 0;
+        refused |= field.tag == WIRE_TAG(1, WIRE_VARINT) && field.value == BATCHMILL_DATA_LOSS;
+    }
+    if (wire.broken)
+        return bm_check_end(bytes, size) != BM_CHECK_NONE;
+    return refused || (checked && bm_check_end(bytes, size) != BM_CHECK_HOLDS);
+}
 
 enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,

@@ -30,7 +30,7 @@ static bool member_matches(const struct member *member, const char *cursor, cons
            own->drop_last == order->drop_last && own->epoch_border == order->epoch_border &&
            own->shard_index == order->shard_index && own->shard_count == order->shard_count &&
            own->prefetch == order->prefetch && own->on_error == order->on_error &&
-           own->traced == order->traced;
+           own->traced == order->traced && own->checked == order->checked;
 }
 
 static void member_free(struct member *member)

@@ -57,6 +57,9 @@ static enum batchmill_code reply_read(struct bm_client_reply *reply, const char 
 {
     if (message == NULL)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
+    // As good as lost: asked for again, like what a server that is not there was asked.
+    if (bm_client_reply_altered(bm_client_message_data(message), bm_client_message_size(message)))
+        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "a message was altered on its way");
     enum batchmill_code code = bm_client_decode_next(
         bm_client_message_data(message), bm_client_message_size(message), &reply->head, error);
     if (code == BATCHMILL_OK)

@@ -43,7 +43,7 @@ struct batchmill_stream {
     struct bm_client_opened *opened; // of the first opening: what the user is told
     char id[BM_CLIENT_ID_MAX + 1];   // of the last; changes only when nothing is under way
     enum batchmill_on_error on_error;
-    bool traced;
+    bool traced, checked;
     bool is_member; // of a cursor, where `first` is a ticket and not a seq
     uint32_t wait_ms;
     struct bm_cond changed; // for the consumer
@@ -313,6 +313,7 @@ static enum batchmill_code stream_new(struct batchmill_client *client,
     strcpy(stream->id, opened->stream);
     stream->on_error = order->on_error;
     stream->traced = order->traced;
+    stream->checked = order->checked;
     stream->is_member = is_member;
     stream->wait_ms =
         opened->lease_ms / 2 < BM_CLIENT_WAIT_MS ? opened->lease_ms / 2 + 1 : BM_CLIENT_WAIT_MS;
@@ -410,6 +411,7 @@ static enum batchmill_code stream_open_again(struct batchmill_stream *stream,
     order.prefetch = stream->opened->prefetch;
     order.on_error = stream->on_error;
     order.traced = stream->traced;
+    order.checked = stream->checked;
     order.position = position;
     const struct bm_client_open open = {"", NULL, &order, bm_client_nonce()};
     enum batchmill_code code = client_open(stream->client, &open, ret_opened, error);

@@ -225,6 +225,7 @@ static struct batchmill_order gen_order(const struct gen *gen)
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
     order.position = gen->kept.position;
     order.prefetch = gen->order.order.prefetch;
+    order.checked = gen->order.order.checked;
     order.on_error = (enum batchmill_on_error)gen->kept.order[CLI_ON_ERROR];
     return order;
 }

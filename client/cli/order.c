@@ -17,6 +17,7 @@ enum {
     KEY_SHARD,
     KEY_PREFETCH,
     KEY_ON_ERROR,
+    KEY_CHECKED,
     KEY_POSITION
 };
 
@@ -33,6 +34,7 @@ static const struct argp_option order_options[] = {
     {"shard", KEY_SHARD, "I/N", 0, "take part I (from 0) of N", 2},
     {"prefetch", KEY_PREFETCH, "N", 0, "batches worked on beside the one in use; default 0", 2},
     {"on-error", KEY_ON_ERROR, "stop|skip|report", 0, "what a failed batch does", 2},
+    {"checked", KEY_CHECKED, NULL, 0, "batches of any size carry a check; else small ones only", 2},
     {"position", KEY_POSITION, "TOKEN", 0, "go on where a stream stood", 2},
     {0},
 };
@@ -128,6 +130,9 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_ON_ERROR:
         order->on_error = (enum batchmill_on_error)order_choice(state, "on-error", arg, policies);
+        return 0;
+    case KEY_CHECKED:
+        order->checked = true;
         return 0;
     case KEY_POSITION:
         order->position = arg;

@@ -35,6 +35,8 @@ static error_t run_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (run->order.order.position != NULL)
             argp_error(state, "--position goes with gen: a run starts at the start");
+        if (run->order.order.checked)
+            argp_error(state, "--checked goes with gen: no batch of a run travels");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -8,6 +8,7 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 
+#include "base/check.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "fakes/client_fixture.h"
 #include "support.h"
@@ -23,7 +24,7 @@ const char *__lsan_default_suppressions(void)                                   
 // ---- Connections that do not last ----
 
 struct diary {
-    atomic_uint nreopened, nlost, nback, nretrying, nanswering, ngivenup;
+    atomic_uint nreopened, nlost, nback, nretrying, nanswering, ngivenup, naltered;
 };
 
 static void diary_log(void *context, const char *message)
@@ -37,6 +38,8 @@ static void diary_log(void *context, const char *message)
         atomic_fetch_add(&diary->nback, 1);
     if (strstr(message, "takes nothing new") != NULL && strstr(message, "trying again in") != NULL)
         atomic_fetch_add(&diary->nretrying, 1);
+    if (strstr(message, "a message was altered on its way") != NULL)
+        atomic_fetch_add(&diary->naltered, 1);
     if (strstr(message, "answers again") != NULL)
         atomic_fetch_add(&diary->nanswering, 1);
     if (strstr(message, "gave up on batch 20 after 1000 ms") != NULL)
@@ -188,7 +191,8 @@ static void a_consumer_that_was_busy_all_the_while_has_waited_for_nothing(void *
 struct liar {
     nng_socket socket;
     pthread_t thread;
-    unsigned nopened;
+    unsigned nopened, nsent;
+    bool alters;           // every other reply
     unsigned nunavailable; // so often it takes nothing, before it does not know the stream
     atomic_uint nasked;
     bool ends;           // instead of that: the stream is over
@@ -246,7 +250,11 @@ static void *liar_run(void *context)
         nng_msg_clear(message);
         if (request != NULL) {
             liar_answer(liar, request, &response);
-            nng_msg_append(message, bytes, batchmill__v1__response__pack(&response, bytes));
+            size_t size = batchmill__v1__response__pack(&response, bytes);
+            bm_check_put(bytes, size);
+            if (liar->alters && liar->nsent++ % 2 == 0)
+                bytes[size / 2] ^= 1;
+            nng_msg_append(message, bytes, size + BM_CHECK_SIZE);
             batchmill__v1__request__free_unpacked(request, NULL);
         }
         if (nng_sendmsg(liar->socket, message, 0) != 0)
@@ -296,6 +304,24 @@ static void a_stream_that_was_opened_again_elsewhere_is_an_error(void **state)
     assert_int_equal(atomic_load(&liar.nasked), 4);
     assert_int_equal(atomic_load(&diary.nretrying), 1);
     assert_int_equal(atomic_load(&diary.nreopened), 0);
+    liar_stop(&liar, client, stream);
+}
+
+static void what_was_altered_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct diary diary = {0};
+    struct liar liar = {.ends = true, .alters = true};
+    struct batchmill_client *client = NULL;
+    struct batchmill_stream *stream = liar_start(&liar, &diary, &client); // two exchanges
+    struct batchmill_batch *batch = NULL;
+    struct batchmill_error error = {0};
+    assert_int_equal(atomic_load(&diary.naltered), 2);
+    if (batchmill_next(stream, &batch, &error) != BATCHMILL_END)
+        fail_msg("%s", error.text);
+    assert_int_equal(atomic_load(&diary.naltered), 3);
+    assert_int_equal(atomic_load(&liar.nasked), 2);
+    diary_wait(&diary.nanswering, 1);
     liar_stop(&liar, client, stream);
 }
 
@@ -406,6 +432,7 @@ int main(void)
         TEST(a_consumer_that_was_busy_all_the_while_has_waited_for_nothing),
         TEST(a_stream_that_was_opened_again_elsewhere_is_an_error),
         TEST(a_server_that_answers_again_is_told_of_once),
+        TEST(what_was_altered_is_asked_for_again),
         TEST(a_cursor_that_went_with_its_server_is_said_to_be_gone),
         TEST(a_paused_consumer_keeps_its_stream),
         TEST(a_reply_that_is_too_large_does_not_hang),

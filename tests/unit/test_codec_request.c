@@ -340,14 +340,14 @@ static void no_bytes_do_harm(void **state)
     for (size_t i = 0; i < bytes.size; i++) {
         unsigned char *cut = malloc(i + 1); // its own memory, so that ASan sees its end
         memcpy(cut, bytes.data, i);
-        if (bm_request_decode(cut, i, &request, NULL) == BM_OK)
-            bm_request_fini(&request);
+        (void)bm_request_decode(cut, i, &request, NULL);
+        bm_request_fini(&request); // also a refused one may hold a token
         free(cut);
         unsigned char was = bytes.data[i];
         for (unsigned value = 0; value < 256; value++) {
             bytes.data[i] = (unsigned char)value;
-            if (bm_request_decode(bytes.data, bytes.size, &request, NULL) == BM_OK)
-                bm_request_fini(&request);
+            (void)bm_request_decode(bytes.data, bytes.size, &request, NULL);
+            bm_request_fini(&request);
         }
         bytes.data[i] = was;
     }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "client/c/codec.h"
 #include "fakes/fake_replies.h"
@@ -34,11 +35,13 @@ static struct batchmill_order order_make(void)
 static void list_request(void)
 {
     bm_client_encode_list(&golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void describe_request(void)
 {
     bm_client_encode_describe("digits", &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void open_request(void)
@@ -47,6 +50,7 @@ static void open_request(void)
     const struct bm_client_open open = {
         .pipeline = "digits", .order = &order, .nonce = 0x0102030405060708};
     bm_client_encode_open(&open, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void open_cursor_request(void)
@@ -59,6 +63,7 @@ static void open_cursor_request(void)
     const struct bm_client_open open = {
         .pipeline = "digits", .cursor = "shared", .order = &order, .nonce = 9};
     bm_client_encode_open(&open, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void next_request(void)
@@ -66,17 +71,20 @@ static void next_request(void)
     const struct bm_client_next next = {
         .stream = "s1", .first = 4, .max_batches = 2, .wait_ms = 10000, .ack = 3};
     bm_client_encode_next(&next, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void keep_alive_request(void)
 {
     const struct bm_client_next next = {.stream = "s1", .first = 4, .ack = 4};
     bm_client_encode_next(&next, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void close_request(void)
 {
     bm_client_encode_close("s1", 5, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void run_request(void)
@@ -84,11 +92,13 @@ static void run_request(void)
     struct batchmill_order order = order_make();
     order.n_iters = 100;
     bm_client_encode_run("digits", &order, 10, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 static void get_run_request(void)
 {
     bm_client_encode_get_run("r1", 200, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
 // ---- Replies ----
@@ -98,6 +108,9 @@ static void response_add(const Batchmill__V1__Response *response)
     batchmill__v1__response__pack(
         response,
         bm_buffer_extend(&golden.out, batchmill__v1__response__get_packed_size(response)));
+    size_t unchecked = golden.out.size;
+    assert_non_null(bm_buffer_extend(&golden.out, BM_CHECK_SIZE));
+    bm_check_put(golden.out.data, unchecked);
 }
 
 static void reply_add(struct bm_reply *reply) // gives it back

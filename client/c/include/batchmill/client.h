@@ -188,6 +188,7 @@ struct batchmill_order {            // start from BATCHMILL_ORDER_DEFAULTS
     enum batchmill_on_error on_error;
     const char *position; // go on from here (batchmill_position); NULL = from the start
     bool traced;          // batches carry spans
+    bool checked;         // replies of any length carry a check; else only those up to 64 KiB
 };
 #define BATCHMILL_ORDER_DEFAULTS                                                                   \
     {                                                                                              \
@@ -312,9 +313,10 @@ struct batchmill_run_result {
 // Called about every 200 ms with what was reached; return false to cancel the run. May be NULL.
 typedef bool batchmill_progress(void *context, const struct batchmill_run_result *so_far);
 
-// Drains a stream on the server and waits for its end; no batch travels. `order->position` and
-// `order->traced` must not be set. After a failed batch with BATCHMILL_STOP returns its code and
-// sets *ret_result as well, with what was reached. Free the result with batchmill_run_free().
+// Drains a stream on the server and waits for its end; no batch travels. `order->position`,
+// `order->traced` and `order->checked` must not be set. After a failed batch with BATCHMILL_STOP
+// returns its code and sets *ret_result as well, with what was reached. Free the result with
+// batchmill_run_free().
 BATCHMILL_API enum batchmill_code
 batchmill_run(struct batchmill_client *client, const char *pipeline,
               const struct batchmill_order *order, batchmill_progress *progress, void *context,
