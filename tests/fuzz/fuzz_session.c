@@ -348,8 +348,10 @@ static void request_send(const void *bytes, size_t size)
     else
         bm_session_refuse(host.session, &call->exchange, &error);
     executor->leave(executor);
-    if (next && call->nanswers == 1 && call->code != BM_OK)
-        call->opened->asked = asked; // the refused one acknowledged nothing
+    // A senseless acknowledgement is none. A sound one counts, also when the batches that were
+    // asked for with it are refused.
+    if (next && call->nanswers == 1 && call->code == BM_INVALID_ARGUMENT)
+        call->opened->asked = asked;
 }
 
 // ---- Operations ----

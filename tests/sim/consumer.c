@@ -43,8 +43,6 @@ bool consumer_may_try_again(enum batchmill_code code)
     case BATCHMILL_RESOURCE_EXHAUSTED:
         return scenario.faults.refused || scenario.memory_bytes > 0;
     case BATCHMILL_DATA_LOSS:
-    case BATCHMILL_INVALID_ARGUMENT:
-    case BATCHMILL_NOT_FOUND:
         return scenario.faults.altered > 0;
     default:
         return false;
@@ -178,6 +176,7 @@ static void consumer_gen(struct sim_consumer *consumer, struct batchmill_client 
         order.shard_count = 0;
         order.prefetch = consumer->order.prefetch;
         order.on_error = consumer->order.on_error;
+        order.checked = consumer->order.checked;
         order.position = consumer->now.position;
     }
     enum batchmill_code code =
@@ -317,6 +316,7 @@ void consumer_init(struct sim_consumer *consumer, unsigned trainer, unsigned i)
     consumer->order = consumer->reference->order;
     consumer->order.prefetch = prefetches[sim_draw(9)];
     consumer->order.on_error = (enum batchmill_on_error)sim_draw(3);
+    consumer->order.checked = consumer->kind != SIM_RUN;
     if (consumer->kind == SIM_CURSOR) { // all must ask for the same
         consumer->order.prefetch = shared_prefetch;
         consumer->order.on_error = BATCHMILL_SKIP;

@@ -123,6 +123,7 @@ void scenario_draw(void)
         scenario.faults.twice = (unsigned)ONE_OF(0, 20, 200);
         scenario.faults.late = (unsigned)ONE_OF(0, 0, 50, 300);
         scenario.faults.broken = (unsigned)ONE_OF(0, 0, 10, 50);
+        scenario.faults.altered = (unsigned)ONE_OF(0, 0, 10, 100);
     }
     weather.event = (struct sim_event){.fire = weather_change};
     weather.every_ns = ONE_OF(10 * SIM_MS, 50 * SIM_MS, 200 * SIM_MS, SIM_SECOND);
