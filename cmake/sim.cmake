@@ -14,7 +14,7 @@ set_target_properties(batchmill_sim PROPERTIES
     OUTPUT_NAME batchmill-sim RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
 # The size of a test run; a sanitizer takes ten times as long for a seed.
-set(seeds 20000)
+set(seeds 5000)
 if(BM_SANITIZE OR BM_COVERAGE)
     set(seeds 1500)
 endif()

@@ -209,6 +209,7 @@ static bool consumer_run(struct consumer *consumer)
         resumed.position = consumer->last.position;
         consumer->order = resumed;
     }
+    consumer->order.checked = true; // batches may be larger than what is checked anyway
     enum batchmill_code code = consumer_open_stream(consumer, &mill, &stream, &error);
     if (code != BATCHMILL_OK)
         fprintf(stderr, "%s: %s\n", batchmill_code_name(code), error.text);

@@ -62,7 +62,6 @@ def main():
     parser.add_argument("--kills", type=int, default=1000, help="kill -9, in all")
     parser.add_argument("--proxy", type=int, default=1000, help="faults of the network, in all")
     parser.add_argument("--long", action="store_true", help="also stop processes for 120 s")
-    parser.add_argument("--flip", action="store_true", help="also turn single bits around")
     parser.add_argument("--seed", type=int, default=1, help="of which faults strike when")
     parser.add_argument("name", nargs="*", help="lines of the table; default: all")
     args = parser.parse_args()

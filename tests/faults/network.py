@@ -151,6 +151,6 @@ ROWS = [
     Row("proxy: drop frame", proxied("drop", every_ms=500, nlanes=12), proxy=0.02),
     Row("proxy: reorder frames", proxied("reorder", every_ms=10), proxy=0.13),
     Row("proxy: split at every byte", proxied("split", every_ms=10), proxy=0.20),
-    Row("proxy: flip a bit", proxied("flip", may_fail=True), proxy=0.05, flip=True),
+    Row("proxy: flip a bit", proxied("flip", may_fail=True), proxy=0.05),
     Row("partition", partitioned, proxy=0.02),
 ]

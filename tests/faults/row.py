@@ -14,7 +14,6 @@ class Row:
     proxy: float = 0  # its share of --proxy
     fixed: int = 0  # how many whatever was asked for
     long: bool = False  # only with --long
-    flip: bool = False  # only with --flip
 
     def count(self, args):
         return self.fixed or max(1, self.share(args))
@@ -23,10 +22,9 @@ class Row:
         return round(self.kills * args.kills + self.proxy * args.proxy)
 
     def skipped(self, args):
-        """When its share is below one, or --long or --flip is missing; not when it was named."""
+        """When its share is below one, or --long is missing; not when it was named."""
         wanted = self.fixed or self.share(args)
-        extra = (self.long and not args.long) or (self.flip and not args.flip)
-        return self.name not in args.name and (not wanted or extra)
+        return self.name not in args.name and (not wanted or (self.long and not args.long))
 
 
 @dataclasses.dataclass
