@@ -32,7 +32,16 @@ static bool requests_equal(const struct bm_request *a, const struct bm_request *
         return texts_equal(a->open.pipeline, b->open.pipeline) &&
                texts_equal(a->open.position, b->open.position) &&
                texts_equal(a->open.cursor, b->open.cursor) &&
-               memcmp(&a->open.order, &b->open.order, sizeof a->open.order) == 0 &&
+               a->open.order.batch_size == b->open.order.batch_size &&
+               a->open.order.seed == b->open.order.seed &&
+               a->open.order.shuffle == b->open.order.shuffle &&
+               a->open.order.n_epochs == b->open.order.n_epochs &&
+               a->open.order.n_iters == b->open.order.n_iters &&
+               a->open.order.shard_index == b->open.order.shard_index &&
+               a->open.order.shard_count == b->open.order.shard_count &&
+               a->open.order.drop_last == b->open.order.drop_last &&
+               a->open.order.endless == b->open.order.endless &&
+               a->open.order.epoch_border == b->open.order.epoch_border &&
                a->open.prefetch == b->open.prefetch && a->open.nonce == b->open.nonce;
     return a->kind != BM_CALL_CLOSE_STREAM ||
            (texts_equal(a->named.name, b->named.name) && a->named.ack == b->named.ack);

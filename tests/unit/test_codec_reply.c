@@ -65,7 +65,8 @@ static Batchmill__V1__Response *response_unpack(const struct fake_bytes *bytes)
     assert_int_equal(batchmill__v1__response__get_packed_size(response), bytes->size);
     unsigned char *again = malloc(bytes->size + 1);
     bool checked = response->check != 0;
-    assert_int_equal(checked, bytes->size - checked * BM_CHECK_SIZE <= BM_CHECKED_BYTES_MAX);
+    size_t plain_size = bytes->size - (checked ? BM_CHECK_SIZE : 0);
+    assert_int_equal(checked, plain_size <= BM_CHECKED_BYTES_MAX);
     response->check = 0;
     size_t size = batchmill__v1__response__pack(response, again);
     if (size < bytes->size)

@@ -301,7 +301,7 @@ static void a_budget_shrinks_windows_but_every_stream_goes_on(void **state)
 static void a_stream_whose_one_batch_has_no_room_is_refused(void **state)
 {
     (void)state;
-    start(1, 1, 24 * 1024);
+    start(1, 1, 24576);
     struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 100000, "[]");
     const struct bm_order_params params = {
         .batch_size = 300, .n_epochs = BM_ORDER_UNSET, .n_iters = BM_ORDER_UNSET, .shard_count = 1};

@@ -63,14 +63,14 @@ static void no_id_but_the_right_one_opens_a_stream(void **state)
     char id[BM_STREAM_ID_MAX + 1], forged[BM_STREAM_ID_MAX + 1];
     fake_id(fake_open(&host, open_of(0)), id);
     struct bm_next_request next = {.stream = forged, .max_batches = 1};
-    for (unsigned i = 0; i < 100000; i++) {
+    for (uint64_t i = 0; i < 100000; i++) {
         snprintf(forged, sizeof forged, "%016llx%016llx", (unsigned long long)bm_mix64(2 * i),
                  (unsigned long long)bm_mix64(2 * i + 1));
         fake_expect(fake_next(&host, next), BM_NOT_FOUND, "there is no stream");
     }
     for (size_t at = 0; at <= strlen(id); at++) { // one digit off, or cut
         strcpy(forged, id);
-        forged[at] = at == strlen(id) ? '0' : forged[at] == 'a' ? 'b' : 'a';
+        forged[at] = (char)(at == strlen(id) ? '0' : forged[at] == 'a' ? 'b' : 'a');
         forged[strlen(id) + (at == strlen(id))] = '\0';
         fake_expect(fake_next(&host, next), BM_NOT_FOUND, "there is no stream");
         strcpy(forged, id);
