@@ -7,7 +7,7 @@
 
 #include "run/pool.h"
 #include "server/session.h"
-#include "server/transport_nng.h"
+#include "server/transport.h"
 
 struct bm_server {
     struct bm_session_host host;
@@ -23,7 +23,7 @@ struct bm_server {
 static void server_reply(struct bm_session_host *self, struct bm_exchange *exchange)
 {
     (void)self;
-    bm_transport_reply(exchange);
+    exchange->send(exchange);
 }
 
 static uint64_t server_random(struct bm_session_host *self)

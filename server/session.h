@@ -31,9 +31,12 @@ enum {
 
 struct bm_session;
 
-// One request on its way, embedded in the transport's own context. The transport fills nothing
-// but the zero struct; the session answers each exactly once through bm_session_host.reply.
+// One request on its way, embedded in the transport's own. The transport fills nothing else but
+// the zero struct; the session answers each exactly once through bm_session_host.reply.
 struct bm_exchange {
+    // Sends exchange->reply and takes the exchange back; the transport's. A host that knows where
+    // it came from needs none.
+    void (*send)(struct bm_exchange *exchange);
     struct bm_node node;
     struct bm_request request;
     struct bm_reply reply;

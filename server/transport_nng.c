@@ -1,23 +1,15 @@
-#include "server/transport_nng.h"
-
-#include <arpa/inet.h>
-#include <dirent.h>
+// nng's own REP socket: for inproc and ws.
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
-#include <nng/supplemental/util/platform.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define HASH_NONFATAL_OOM 1 // a table that cannot grow leaves hh.tbl NULL
 #include <uthash.h>
 
 #include "base/mutex.h"
 #include "server/codec.h"
-#include "server/config.h"
+#include "server/transport_type.h"
 
 // A context goes round: nng has it until a request came, the session until the answer is known,
 // nng again until it is sent. Its aio's callback is what happens at the end of nng's turns.
@@ -29,11 +21,11 @@
 // a peer reads too slowly its requests are dropped, which for it is a lost message like any other:
 // it asks again. Its connection is left alone: nng 1.5.2 forgets a receive whose connection it
 // closes between two parts of a message, and then waits for its end for ever (its issues 616 and
-// 1636). For the same reason connections are shut down under nng before it closes them at the end.
+// 1636).
 //
 // Mutexes are taken in the order executor, transport, session's line of answers.
 
-enum { CONTEXTS_AT_FIRST = 32, CONTEXTS_SPARE = 16, HANG_UP_MS = 2000 };
+enum { CONTEXTS_AT_FIRST = 32, CONTEXTS_SPARE = 16, SEND_BYTES_PER_MS_MIN = 1024 };
 
 struct peer {    // a connection
     uint32_t id; // of its pipe
@@ -48,7 +40,7 @@ struct peer {    // a connection
 };
 
 struct context {
-    struct bm_transport *transport;
+    struct bm_rep *rep;
     nng_ctx ctx;
     nng_aio *aio;
     bool sending; // else receiving
@@ -57,18 +49,10 @@ struct context {
     struct bm_node node, line_node;
 };
 
-struct listener {
-    nng_listener raw;
-    nng_sockaddr address;
-    char *url;
-};
-
-struct bm_transport {
+struct bm_rep {
     struct bm_executor *executor;
     struct bm_session *session;
     nng_socket socket;
-    unsigned nlisteners;
-    struct listener listeners[BM_LISTEN_MAX];
     struct bm_mutex mutex; // of what follows
     struct peer *peers;    // uthash
     unsigned nreceiving, ncontexts;
@@ -76,16 +60,9 @@ struct bm_transport {
     struct context *contexts[BM_CONTEXTS_MAX];
 };
 
-static enum bm_status transport_fail(struct bm_error *err, const char *where, const char *what,
-                                     int rv)
-{
-    enum bm_status status = rv == NNG_ENOMEM ? BM_RESOURCE_EXHAUSTED : BM_UNAVAILABLE;
-    return bm_fail(err, status, where, "%s: %s", what, nng_strerror(rv));
-}
-
 // ---- Peers ----
 
-static void peer_added(struct bm_transport *transport, nng_pipe pipe)
+static void peer_added(struct bm_rep *rep, nng_pipe pipe)
 {
     struct peer *peer = calloc(1, sizeof *peer);
     if (peer == NULL) {
@@ -95,10 +72,10 @@ static void peer_added(struct bm_transport *transport, nng_pipe pipe)
     peer->id = (uint32_t)nng_pipe_id(pipe);
     bm_list_init(&peer->contexts);
     bm_list_init(&peer->line);
-    bm_mutex_lock(&transport->mutex);
-    HASH_ADD(hh, transport->peers, id, sizeof peer->id, peer);
+    bm_mutex_lock(&rep->mutex);
+    HASH_ADD(hh, rep->peers, id, sizeof peer->id, peer);
     bool added = peer->hh.tbl != NULL;
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
     if (added)
         return;
     free(peer);
@@ -106,29 +83,28 @@ static void peer_added(struct bm_transport *transport, nng_pipe pipe)
 }
 
 // Nobody waits for the answers any more, so what waits for a batch need not.
-static void peer_removed(struct bm_transport *transport, nng_pipe pipe)
+static void peer_removed(struct bm_rep *rep, nng_pipe pipe)
 {
     uint32_t id = (uint32_t)nng_pipe_id(pipe);
-    struct bm_executor *executor = transport->executor;
+    struct bm_executor *executor = rep->executor;
     executor->enter(executor);
-    bm_mutex_lock(&transport->mutex);
+    bm_mutex_lock(&rep->mutex);
     struct peer *peer = NULL;
-    HASH_FIND(hh, transport->peers, &id, sizeof id, peer);
+    HASH_FIND(hh, rep->peers, &id, sizeof id, peer);
     if (peer != NULL) {
-        HASH_DELETE(hh, transport->peers, peer);
+        HASH_DELETE(hh, rep->peers, peer);
         peer->gone = true;
         struct bm_node *end = &peer->contexts.head;
         for (struct bm_node *node = end->next; node != end; node = node->next)
-            bm_session_abandon(transport->session,
-                               &BM_CONTAINER(node, struct context, node)->exchange);
+            bm_session_abandon(rep->session, &BM_CONTAINER(node, struct context, node)->exchange);
         if (peer->ncontexts == 0)
             free(peer);
     }
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
     executor->leave(executor);
 }
 
-static void transport_pipe_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
+static void rep_pipe_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     if (event == NNG_PIPE_EV_ADD_PRE)
         peer_added(arg, pipe);
@@ -142,13 +118,13 @@ enum verdict { TAKE, REFUSE, DROP };
 // from here on.
 static enum verdict context_join(struct context *context, nng_pipe pipe)
 {
-    struct bm_transport *transport = context->transport;
+    struct bm_rep *rep = context->rep;
     uint32_t id = (uint32_t)nng_pipe_id(pipe);
     enum verdict verdict = DROP;
     struct peer *peer = NULL;
-    bm_mutex_lock(&transport->mutex);
-    if (!transport->stopping)
-        HASH_FIND(hh, transport->peers, &id, sizeof id, peer);
+    bm_mutex_lock(&rep->mutex);
+    if (!rep->stopping)
+        HASH_FIND(hh, rep->peers, &id, sizeof id, peer);
     bool many = peer != NULL && peer->ncontexts >= BM_PEER_REQUESTS_MAX;
     if (peer != NULL && !(many && peer->sending) && !(peer->stalled && peer->ncontexts > 0)) {
         bm_list_push_back(&peer->contexts, &context->node);
@@ -156,14 +132,14 @@ static enum verdict context_join(struct context *context, nng_pipe pipe)
         context->peer = peer;
         verdict = many ? REFUSE : TAKE;
     }
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
     return verdict;
 }
 
 static void context_part(struct context *context)
 {
-    struct bm_transport *transport = context->transport;
-    bm_mutex_lock(&transport->mutex);
+    struct bm_rep *rep = context->rep;
+    bm_mutex_lock(&rep->mutex);
     struct peer *peer = context->peer;
     context->peer = NULL;
     if (peer != NULL) {
@@ -171,17 +147,17 @@ static void context_part(struct context *context)
         if (--peer->ncontexts == 0 && peer->gone)
             free(peer);
     }
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
 }
 
 // ---- One context on its round ----
 
 static void context_receive(struct context *context)
 {
-    struct bm_transport *transport = context->transport;
-    bm_mutex_lock(&transport->mutex);
-    transport->nreceiving++;
-    bm_mutex_unlock(&transport->mutex);
+    struct bm_rep *rep = context->rep;
+    bm_mutex_lock(&rep->mutex);
+    rep->nreceiving++;
+    bm_mutex_unlock(&rep->mutex);
     context->sending = false;
     nng_aio_set_timeout(context->aio, NNG_DURATION_INFINITE);
     nng_ctx_recv(context->ctx, context->aio);
@@ -196,8 +172,8 @@ static void context_done(struct context *context) // with its request
 
 static void context_request(struct context *context)
 {
-    struct bm_transport *transport = context->transport;
-    struct bm_executor *executor = transport->executor;
+    struct bm_rep *rep = context->rep;
+    struct bm_executor *executor = rep->executor;
     struct bm_exchange *exchange = &context->exchange;
     nng_msg *msg = nng_aio_get_msg(context->aio);
     nng_aio_set_msg(context->aio, NULL);
@@ -218,9 +194,9 @@ static void context_request(struct context *context)
     executor->enter(executor);
     bool gone = context->peer->gone;
     if (!gone && status == BM_OK)
-        bm_session_request(transport->session, exchange);
+        bm_session_request(rep->session, exchange);
     else if (!gone)
-        bm_session_refuse(transport->session, exchange, &error);
+        bm_session_refuse(rep->session, exchange, &error);
     executor->leave(executor);
     if (gone) // else the context may be anywhere by now
         context_done(context);
@@ -228,6 +204,7 @@ static void context_request(struct context *context)
 
 static void context_event(void *arg);
 static void context_sent(struct context *context, bool late);
+static void context_reply(struct bm_exchange *exchange);
 
 static void context_free(struct context *context)
 {
@@ -239,15 +216,16 @@ static void context_free(struct context *context)
     free(context);
 }
 
-static int context_new(struct bm_transport *transport, struct context **ret_context)
+static int context_new(struct bm_rep *rep, struct context **ret_context)
 {
     struct context *context = calloc(1, sizeof *context);
     if (context == NULL)
         return NNG_ENOMEM;
-    context->transport = transport;
+    context->rep = rep;
+    context->exchange.send = context_reply;
     int rv = nng_aio_alloc(&context->aio, context_event, context);
     if (rv == 0)
-        rv = nng_ctx_open(&context->ctx, transport->socket);
+        rv = nng_ctx_open(&context->ctx, rep->socket);
     if (rv != 0) {
         context_free(context);
         return rv;
@@ -257,17 +235,17 @@ static int context_new(struct bm_transport *transport, struct context **ret_cont
 }
 
 // One more context, unless there are as many as there may be.
-static int transport_grow(struct bm_transport *transport)
+static int rep_grow(struct bm_rep *rep)
 {
     struct context *context = NULL;
-    int rv = context_new(transport, &context);
+    int rv = context_new(rep, &context);
     if (rv != 0)
         return rv;
-    bm_mutex_lock(&transport->mutex);
-    bool keep = !transport->stopping && transport->ncontexts < BM_CONTEXTS_MAX;
+    bm_mutex_lock(&rep->mutex);
+    bool keep = !rep->stopping && rep->ncontexts < BM_CONTEXTS_MAX;
     if (keep)
-        transport->contexts[transport->ncontexts++] = context;
-    bm_mutex_unlock(&transport->mutex);
+        rep->contexts[rep->ncontexts++] = context;
+    bm_mutex_unlock(&rep->mutex);
     if (keep) {
         context_receive(context);
     } else {
@@ -277,14 +255,14 @@ static int transport_grow(struct bm_transport *transport)
     return 0;
 }
 
-static void transport_received(struct bm_transport *transport)
+static void rep_received(struct bm_rep *rep)
 {
-    bm_mutex_lock(&transport->mutex);
-    bool few = --transport->nreceiving < CONTEXTS_SPARE && transport->ncontexts < BM_CONTEXTS_MAX &&
-               !transport->stopping;
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_lock(&rep->mutex);
+    bool few =
+        --rep->nreceiving < CONTEXTS_SPARE && rep->ncontexts < BM_CONTEXTS_MAX && !rep->stopping;
+    bm_mutex_unlock(&rep->mutex);
     if (few)
-        (void)transport_grow(transport); // without one more, requests wait for a free context
+        (void)rep_grow(rep); // without one more, requests wait for a free context
 }
 
 // On a thread of nng, which must not be held up.
@@ -295,7 +273,7 @@ static void context_event(void *arg)
     if (!context->sending) {
         if (rv != 0)
             return; // the socket is closing: a receive has no timeout
-        transport_received(context->transport);
+        rep_received(context->rep);
         context_request(context);
         return;
     }
@@ -308,41 +286,19 @@ static void context_event(void *arg)
 
 // ---- Answering ----
 
-static void *reply_alloc(void *arg, size_t size)
-{
-    nng_msg **msg = arg;
-    return nng_msg_alloc(msg, size) == 0 ? nng_msg_body(*msg) : NULL;
-}
-
-// NULL: not even memory to say that there is none.
-static nng_msg *reply_message(struct bm_reply *reply)
-{
-    struct bm_error error;
-    for (int attempt = 0; attempt < 2; attempt++) {
-        nng_msg *msg = NULL;
-        if (bm_reply_encode(reply, reply_alloc, &msg, &error) == BM_OK)
-            return msg;
-        if (msg != NULL)
-            nng_msg_free(msg);
-        bm_reply_fini(reply);
-        bm_reply_fail(reply, &error);
-    }
-    return NULL;
-}
-
 // False: nobody is there to read it, or there is no memory to say it.
 static bool context_try_send(struct context *context)
 {
-    struct bm_transport *transport = context->transport;
+    struct bm_rep *rep = context->rep;
     struct peer *peer = context->peer;
-    bm_mutex_lock(&transport->mutex);
+    bm_mutex_lock(&rep->mutex);
     bool gone = peer->gone;
-    bm_mutex_unlock(&transport->mutex);
-    nng_msg *msg = gone ? NULL : reply_message(&context->exchange.reply);
+    bm_mutex_unlock(&rep->mutex);
+    nng_msg *msg = gone ? NULL : bm_transport_message(&context->exchange.reply);
     if (msg == NULL)
         return false;
     bm_exchange_fini(&context->exchange); // what waits now is the message, not the batches
-    size_t ahead_ms = peer->ahead_bytes / BM_SEND_BYTES_PER_MS_MIN;
+    size_t ahead_ms = peer->ahead_bytes / SEND_BYTES_PER_MS_MIN;
     peer->ahead_bytes = nng_msg_len(msg);
     context->sending = true;
     nng_aio_set_msg(context->aio, msg);
@@ -355,12 +311,12 @@ static bool context_try_send(struct context *context)
 static void context_send(struct context *context)
 {
     while (context != NULL && !context_try_send(context)) {
-        struct bm_transport *transport = context->transport;
+        struct bm_rep *rep = context->rep;
         struct peer *peer = context->peer;
-        bm_mutex_lock(&transport->mutex);
+        bm_mutex_lock(&rep->mutex);
         struct bm_node *next = bm_list_pop_front(&peer->line);
         peer->sending = next != NULL;
-        bm_mutex_unlock(&transport->mutex);
+        bm_mutex_unlock(&rep->mutex);
         context_done(context);
         context = next == NULL ? NULL : BM_CONTAINER(next, struct context, line_node);
     }
@@ -370,18 +326,18 @@ static void context_send(struct context *context)
 // would only wait in vain.
 static void context_sent(struct context *context, bool late)
 {
-    struct bm_transport *transport = context->transport;
+    struct bm_rep *rep = context->rep;
     struct peer *peer = context->peer;
     struct bm_list dropped;
     struct bm_node *node;
     bm_list_init(&dropped);
-    bm_mutex_lock(&transport->mutex);
+    bm_mutex_lock(&rep->mutex);
     peer->stalled = late;
     while (late && (node = bm_list_pop_front(&peer->line)) != NULL)
         bm_list_push_back(&dropped, node);
     struct bm_node *next = bm_list_pop_front(&peer->line);
     peer->sending = next != NULL;
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
     context_done(context);
     while ((node = bm_list_pop_front(&dropped)) != NULL)
         context_done(BM_CONTAINER(node, struct context, line_node));
@@ -389,235 +345,94 @@ static void context_sent(struct context *context, bool late)
         context_send(BM_CONTAINER(next, struct context, line_node));
 }
 
-void bm_transport_reply(struct bm_exchange *exchange)
+static void context_reply(struct bm_exchange *exchange)
 {
     struct context *context = BM_CONTAINER(exchange, struct context, exchange);
-    struct bm_transport *transport = context->transport;
+    struct bm_rep *rep = context->rep;
     struct peer *peer = context->peer;
-    bm_mutex_lock(&transport->mutex);
+    bm_mutex_lock(&rep->mutex);
     bool its_turn = !peer->sending;
     peer->sending = true;
     if (!its_turn)
         bm_list_push_back(&peer->line, &context->line_node);
-    bm_mutex_unlock(&transport->mutex);
+    bm_mutex_unlock(&rep->mutex);
     if (its_turn)
         context_send(context);
 }
 
-// ---- Listening ----
-
-static bool host_is_loopback(const char *host)
-{
-    struct in_addr ip4;
-    struct in6_addr ip6;
-    if (inet_pton(AF_INET, host, &ip4) == 1)
-        return ntohl(ip4.s_addr) >> 24 == 127;
-    if (inet_pton(AF_INET6, host, &ip6) == 1)
-        return IN6_IS_ADDR_LOOPBACK(&ip6);
-    return strcmp(host, "localhost") == 0;
-}
-
-static bool text_is_one_of(const char *text, const char *const *list)
-{
-    while (*list != NULL && strcmp(text, *list) != 0)
-        list++;
-    return *list != NULL;
-}
-
-static enum bm_status url_check(const char *text, bool insecure, struct bm_error *err)
-{
-    static const char *const local[] = {"ipc", "unix", "abstract", "inproc", NULL};
-    static const char *const remote[] = {"tcp", "tcp4", "tcp6", "ws", NULL};
-    nng_url *url = NULL;
-    if (nng_url_parse(&url, text) != 0)
-        return bm_fail(err, BM_INVALID_ARGUMENT, text,
-                       "expected tcp://host:port, ipc:///path, ws://host:port/path or "
-                       "inproc://name");
-    enum bm_status status = BM_OK;
-    if (text_is_one_of(url->u_scheme, remote)) {
-        if (!insecure && !host_is_loopback(url->u_hostname))
-            status = bm_fail(err, BM_PERMISSION_DENIED, text,
-                             "expected an address of this machine alone (127.0.0.1, [::1] or "
-                             "localhost), as every client that reaches another one could read "
-                             "the data; a token or insecure allows it");
-    } else if (!text_is_one_of(url->u_scheme, local)) {
-        status = bm_fail(err, BM_INVALID_ARGUMENT, text,
-                         "expected tcp, ipc, ws or inproc as its scheme, got %s", url->u_scheme);
-    }
-    nng_url_free(url);
-    return status;
-}
-
-// The listener's URL with the port it got, or NULL: out of memory. The caller frees it.
-static char *url_bound(nng_listener listener, const char *text)
-{
-    nng_url *url = NULL;
-    char *bound = NULL;
-    int port = 0;
-    if (nng_url_parse(&url, text) != 0)
-        return NULL;
-    bool drawn = url->u_port != NULL && strcmp(url->u_port, "0") == 0 &&
-                 nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0;
-    if (!drawn)
-        bound = strdup(text);
-    else if (asprintf(&bound, strchr(url->u_hostname, ':') ? "%s://[%s]:%d%s" : "%s://%s:%d%s",
-                      url->u_scheme, url->u_hostname, port, url->u_path) < 0)
-        bound = NULL;
-    nng_url_free(url);
-    return bound;
-}
-
-enum bm_status bm_transport_listen(struct bm_transport *transport, const char *url, bool insecure,
-                                   struct bm_error *err)
-{
-    enum bm_status status = url_check(url, insecure, err);
-    if (status != BM_OK)
-        return status;
-    if (transport->nlisteners == BM_LISTEN_MAX)
-        return bm_fail(err, BM_INVALID_ARGUMENT, url, "expected at most %d addresses to listen on",
-                       BM_LISTEN_MAX);
-    struct listener *listener = &transport->listeners[transport->nlisteners];
-    int rv = nng_listener_create(&listener->raw, transport->socket, url);
-    if (rv != 0)
-        return transport_fail(err, url, "cannot listen", rv);
-    // A peer whose machine is gone says nothing and would stay for ever. Not all transports have
-    // it.
-    (void)nng_listener_set_bool(listener->raw, NNG_OPT_TCP_KEEPALIVE, true);
-    if ((rv = nng_listener_start(listener->raw, 0)) == 0 &&
-        (listener->url = url_bound(listener->raw, url)) == NULL)
-        rv = NNG_ENOMEM;
-    if (rv != 0) {
-        nng_listener_close(listener->raw);
-        return transport_fail(err, url, "cannot listen", rv);
-    }
-    listener->address.s_family = NNG_AF_UNSPEC;
-    if (strncmp(url, "ws", 2) != 0)
-        (void)nng_listener_get_addr(listener->raw, NNG_OPT_LOCADDR, &listener->address);
-    transport->nlisteners++;
-    return BM_OK;
-}
-
-const char *bm_transport_url(const struct bm_transport *transport, unsigned i)
-{
-    return i < transport->nlisteners ? transport->listeners[i].url : NULL;
-}
-
-// ---- Hanging up ----
-
-static bool listener_made(const struct listener *listener, const struct sockaddr_storage *local)
-{
-    const struct sockaddr_in *ip4 = (const void *)local;
-    const struct sockaddr_in6 *ip6 = (const void *)local;
-    const struct sockaddr_un *ipc = (const void *)local;
-    switch (listener->address.s_family) {
-    case NNG_AF_INET:
-        return local->ss_family == AF_INET && ip4->sin_port == listener->address.s_in.sa_port;
-    case NNG_AF_INET6:
-        return local->ss_family == AF_INET6 && ip6->sin6_port == listener->address.s_in6.sa_port;
-    case NNG_AF_IPC:
-        return local->ss_family == AF_UNIX &&
-               strncmp(ipc->sun_path, listener->address.s_ipc.sa_path, sizeof ipc->sun_path) == 0;
-    default:
-        return false;
-    }
-}
-
-// Shuts down the listening sockets and the connections they made; returns how many there still are.
-static unsigned transport_shut_down(const struct bm_transport *transport)
-{
-    unsigned nsockets = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) { // NOLINT: our own stream
-        struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
-        socklen_t size = sizeof local;
-        int fd = (int)strtol(entry->d_name, NULL, 10);
-        if (getsockname(fd, (struct sockaddr *)&local, &size) != 0)
-            continue;
-        for (unsigned i = 0; i < transport->nlisteners; i++) {
-            if (listener_made(&transport->listeners[i], &local)) {
-                shutdown(fd, SHUT_RDWR);
-                nsockets++;
-                break;
-            }
-        }
-    }
-    if (folder != NULL)
-        closedir(folder);
-    return nsockets;
-}
-
-static void transport_hang_up(const struct bm_transport *transport)
-{
-    unsigned nlistening = 0;
-    for (unsigned i = 0; i < transport->nlisteners; i++)
-        nlistening += transport->listeners[i].address.s_family != NNG_AF_UNSPEC &&
-                      transport->listeners[i].address.s_family != NNG_AF_INPROC;
-    for (unsigned ms = 0; ms < HANG_UP_MS && transport_shut_down(transport) > nlistening; ms++)
-        nng_msleep(1);
-}
-
 // ---- Its life ----
 
-static int transport_open(struct bm_transport *transport)
+static int rep_open(struct bm_rep *rep)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); // the first call starts nng's threads
-    int rv = nng_rep0_open(&transport->socket);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rv = nng_rep0_open(&rep->socket);
     if (rv != 0)
         return rv;
-    nng_socket socket = transport->socket;
+    nng_socket socket = rep->socket;
     if ((rv = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, BM_REQUEST_BYTES_MAX)) != 0 ||
         (rv = nng_socket_set_int(socket, NNG_OPT_MAXTTL, 1)) != 0 || // no relays
-        (rv = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, transport_pipe_event, transport)) != 0 ||
-        (rv = nng_pipe_notify(socket, NNG_PIPE_EV_REM_POST, transport_pipe_event, transport)) != 0)
+        (rv = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, rep_pipe_event, rep)) != 0 ||
+        (rv = nng_pipe_notify(socket, NNG_PIPE_EV_REM_POST, rep_pipe_event, rep)) != 0)
         nng_close(socket);
     return rv;
 }
 
-enum bm_status bm_transport_new(struct bm_executor *executor, struct bm_session *session,
-                                struct bm_transport **ret_transport, struct bm_error *err)
+enum bm_status bm_rep_new(const struct bm_transport_config *config, struct bm_rep **ret_rep,
+                          struct bm_error *err)
 {
-    struct bm_transport *transport = calloc(1, sizeof *transport);
-    if (transport == NULL)
+    struct bm_rep *rep = calloc(1, sizeof *rep);
+    if (rep == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the sockets");
-    transport->executor = executor;
-    transport->session = session;
-    int rv = transport_open(transport);
+    rep->executor = config->executor;
+    rep->session = config->session;
+    int rv = rep_open(rep);
     if (rv != 0) {
-        free(transport);
-        return transport_fail(err, NULL, "cannot open a socket", rv);
+        free(rep);
+        return bm_transport_fail(err, NULL, "cannot open a socket", rv);
     }
-    bm_mutex_init(&transport->mutex);
+    bm_mutex_init(&rep->mutex);
     for (unsigned i = 0; i < CONTEXTS_AT_FIRST && rv == 0; i++)
-        rv = transport_grow(transport);
+        rv = rep_grow(rep);
     if (rv != 0) {
-        bm_transport_free(transport);
-        return transport_fail(err, NULL, "cannot open a socket's context", rv);
+        bm_rep_free(rep);
+        return bm_transport_fail(err, NULL, "cannot open a socket's context", rv);
     }
-    *ret_transport = transport;
+    *ret_rep = rep;
     return BM_OK;
 }
 
-void bm_transport_free(struct bm_transport *transport)
+enum bm_status bm_rep_listen(struct bm_rep *rep, const char *url, int *ret_port,
+                             struct bm_error *err)
 {
-    if (transport == NULL)
+    nng_listener listener;
+    int rv = nng_listener_create(&listener, rep->socket, url);
+    if (rv != 0)
+        return bm_transport_fail(err, url, "cannot listen", rv);
+    // A peer whose machine is gone says nothing and would stay for ever. Not all transports have
+    // it.
+    (void)nng_listener_set_bool(listener, NNG_OPT_TCP_KEEPALIVE, true);
+    rv = nng_listener_start(listener, 0);
+    if (rv != 0) {
+        nng_listener_close(listener);
+        return bm_transport_fail(err, url, "cannot listen", rv);
+    }
+    (void)nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, ret_port);
+    return BM_OK;
+}
+
+void bm_rep_free(struct bm_rep *rep)
+{
+    if (rep == NULL)
         return;
-    bm_mutex_lock(&transport->mutex);
-    transport->stopping = true; // no context is added, no request taken from here on
-    bm_mutex_unlock(&transport->mutex);
-    transport_hang_up(transport);
-    nng_close(transport->socket); // returns when every pipe is gone and said so
+    bm_mutex_lock(&rep->mutex);
+    rep->stopping = true; // no context is added, no request taken from here on
+    bm_mutex_unlock(&rep->mutex);
+    nng_close(rep->socket); // returns when every pipe is gone and said so
     // A callback of one context may hand out the answer of another, so all stop before one goes.
-    for (unsigned i = 0; i < transport->ncontexts; i++)
-        nng_aio_stop(transport->contexts[i]->aio);
-    for (unsigned i = 0; i < transport->ncontexts; i++)
-        context_free(transport->contexts[i]);
-    for (unsigned i = 0; i < transport->nlisteners; i++)
-        free(transport->listeners[i].url);
-    BM_ASSERT(transport->peers == NULL);
-    bm_mutex_fini(&transport->mutex);
-    free(transport);
+    for (unsigned i = 0; i < rep->ncontexts; i++)
+        nng_aio_stop(rep->contexts[i]->aio);
+    for (unsigned i = 0; i < rep->ncontexts; i++)
+        context_free(rep->contexts[i]);
+    BM_ASSERT(rep->peers == NULL);
+    bm_mutex_fini(&rep->mutex);
+    free(rep);
 }

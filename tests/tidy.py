@@ -27,7 +27,7 @@ MAY_INCLUDE = {
 
 # Header of an outside library or of one of our own -> the only files that may include it.
 ONLY_IN = {
-    r"<nng/.*>": r"server/transport_nng\.c|client/c/transport\w*\.[ch]|server/http\.c|tests/.*",
+    r"<nng/.*>": r"server/transport\w*\.[ch]|client/c/transport\w*\.[ch]|server/http\.c|tests/.*",
     r"<pthread\.h>": r"src/base/mutex\.[ch]|src/run/pool\.c|tests/.*",
     r"<threads\.h>": r"",
     r".*\.pb-c\.h.": r"server/codec\w*\.[ch]|server/position\.c|client/c/codec\w*\.[ch]|tests/.*",
