@@ -103,6 +103,11 @@ const char *bm_server_url(const struct bm_server *server, unsigned i)
     return bm_transport_url(server->transport, i);
 }
 
+struct bm_transport_counts bm_server_counts(struct bm_server *server)
+{
+    return bm_transport_counts(server->transport);
+}
+
 // ---- Stopping ----
 
 void bm_server_drain(struct bm_server *server)
