@@ -75,7 +75,8 @@ void wire_answer(void *tag, uint64_t id, struct sim_connection *connection, cons
                  size_t size);
 void wire_server_gone(void);                          // every connection of its breaks
 void wire_break(unsigned trainer, uint64_t until_ns); // and none is made before `until_ns`
-void wire_trainer_gone(unsigned trainer);             // killed
+bool wire_connected(unsigned trainer);
+void wire_trainer_gone(unsigned trainer); // killed
 
 // ---- Trainers (trainer.c) ----
 
@@ -101,6 +102,7 @@ enum sim_kind { SIM_STREAM, SIM_CURSOR, SIM_RUN };
 
 struct sim_consumer {
     char name[24];
+    unsigned trainer;
     enum sim_kind kind;
     const struct sim_reference *reference;
     struct batchmill_order order;
