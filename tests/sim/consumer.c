@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "sim/simulation.h"
 
-static unsigned nleft; // consumers of the cursor that left without the server hearing of it
+static int nleft; // trainers that left the cursor without the server hearing of it
 static unsigned taken[SIM_SEQS_MAX];       // how often each batch of the cursor was had
 static const struct sim_reference *shared; // what the cursor is of
 static uint32_t shared_prefetch;
@@ -199,8 +199,7 @@ static void consumer_gen(struct sim_consumer *consumer, struct batchmill_client 
 
 // ---- A cursor, which several share ----
 
-static void consumer_next(struct sim_consumer *consumer, struct batchmill_client *client,
-                          unsigned trainer)
+static void consumer_next(struct sim_consumer *consumer, struct batchmill_client *client)
 {
     while (!consumer->done && !sim.failed) {
         struct batchmill_batch *batch = NULL;
@@ -226,13 +225,16 @@ static void consumer_next(struct sim_consumer *consumer, struct batchmill_client
             sim_trace("%s: %s", consumer->name, error.text);
             SIM_CHECK(consumer_may_try_again(code), "%s: next_batch: %s: %s", consumer->name,
                       batchmill_code_name(code), error.text);
-            if (sim_draw(4) == 0) { // what it was sent and did not get goes to whoever asks next
-                nleft += !wire_connected(trainer) || scenario.faults.drop > 0;
-                return;
-            }
+            if (sim_draw(4) == 0)
+                return; // what it was sent and did not get goes to whoever asks next
             consumer_rest();
         }
     }
+}
+
+void consumers_left(int more)
+{
+    nleft += more;
 }
 
 void consumers_check(void)
@@ -304,7 +306,7 @@ void consumer_work(struct sim_consumer *consumer, struct batchmill_client *clien
         if (consumer->kind == SIM_STREAM)
             consumer_gen(consumer, client);
         else if (consumer->kind == SIM_CURSOR)
-            consumer_next(consumer, client, consumer->trainer);
+            consumer_next(consumer, client);
         else
             consumer_run(consumer, client);
     } while (!consumer->done && !sim.failed && sim_draw(8) > 0);

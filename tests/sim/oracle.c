@@ -229,6 +229,7 @@ static struct lock locks[LOCKS_MAX];
 struct opened {
     char id[BM_STREAM_ID_MAX + 1];
     unsigned trainer, life;
+    bool closed;
 };
 static struct opened opened[OPENED_MAX]; // the last ones
 static unsigned nopened;
@@ -359,10 +360,27 @@ struct bm_observer *oracle_observer(void)
 
 void oracle_opened(const char *stream_id, unsigned trainer)
 {
+    for (unsigned i = nopened; i > 0 && nopened - i < OPENED_MAX; i--) {
+        if (strcmp(opened[(i - 1) % OPENED_MAX].id, stream_id) == 0)
+            return; // told again
+    }
     struct opened *at = &opened[nopened++ % OPENED_MAX];
     strcpy(at->id, stream_id);
     at->trainer = trainer;
+    at->closed = false;
     at->life = trainer_process(trainer)->life;
+}
+
+void oracle_closed(const char *stream_id)
+{
+    for (unsigned i = nopened; i > 0 && nopened - i < OPENED_MAX; i--) {
+        struct opened *at = &opened[(i - 1) % OPENED_MAX];
+        if (strcmp(at->id, stream_id) != 0 || at->closed)
+            continue;
+        at->closed = true;
+        consumers_left(-1);
+        return;
+    }
 }
 
 void oracle_server_gone(void)

@@ -113,6 +113,8 @@ static void host_reply(struct bm_session_host *host, struct bm_exchange *raw)
     struct bm_reply *reply = &raw->reply;
     if (reply->code == BM_OK && reply->kind == BM_CALL_OPEN_STREAM && exchange->connection->open)
         oracle_opened(reply->opened.id, exchange->connection->trainer);
+    if (reply->code == BM_OK && reply->kind == BM_CALL_CLOSE_STREAM)
+        oracle_closed(raw->request.named.name);
     struct bm_error error;
     struct reply_bytes bytes = {0};
     enum bm_status status = bm_reply_encode(reply, reply_alloc, &bytes, &error);

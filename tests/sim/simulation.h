@@ -75,8 +75,7 @@ void wire_answer(void *tag, uint64_t id, struct sim_connection *connection, cons
                  size_t size);
 void wire_server_gone(void);                          // every connection of its breaks
 void wire_break(unsigned trainer, uint64_t until_ns); // and none is made before `until_ns`
-bool wire_connected(unsigned trainer);
-void wire_trainer_gone(unsigned trainer); // killed
+void wire_trainer_gone(unsigned trainer);             // killed
 
 // ---- Trainers (trainer.c) ----
 
@@ -102,7 +101,6 @@ enum sim_kind { SIM_STREAM, SIM_CURSOR, SIM_RUN };
 
 struct sim_consumer {
     char name[24];
-    unsigned trainer;
     enum sim_kind kind;
     const struct sim_reference *reference;
     struct batchmill_order order;
@@ -119,7 +117,8 @@ void consumer_work(struct sim_consumer *consumer, struct batchmill_client *clien
 // Whether `code` is what trouble may give, after which one tries again.
 bool consumer_may_try_again(enum batchmill_code code);
 bool consumer_window_end(const struct sim_consumer *consumer, uint64_t *ret_seq);
-void consumers_check(void); // at the end: what cursors gave, together
+void consumers_left(int more); // trainers, of whom the server does not know that they left
+void consumers_check(void);    // at the end: what cursors gave, together
 
 // ---- Oracles (oracle.c) ----
 
@@ -145,5 +144,6 @@ uint64_t oracle_variables(const struct batchmill_run_result *result); // as refe
 void oracle_begin(void);
 struct bm_observer *oracle_observer(void);
 void oracle_opened(const char *stream_id, unsigned trainer); // the server told this consumer
+void oracle_closed(const char *stream_id);                   // the server heard that
 void oracle_server_gone(void);
 void oracle_check(void); // after each event

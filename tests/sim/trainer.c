@@ -80,6 +80,7 @@ static void trainer_run(void *arg)
         if (code == BATCHMILL_OK) {
             consumers_work(trainer);
             batchmill_disconnect(trainer->client);
+            consumers_left(1);
             continue;
         }
         sim_trace("connect: %s", error.text);

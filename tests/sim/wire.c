@@ -193,17 +193,6 @@ static void transport_close(struct bm_client_transport *transport)
         sim_unschedule(&BM_CONTAINER(node, struct bm_client_call, node)->resend);
 }
 
-bool wire_connected(unsigned trainer)
-{
-    bool connected = false;
-    for (struct bm_node *node = transports.head.next; node != &transports.head; node = node->next) {
-        const struct bm_client_transport *transport =
-            BM_CONTAINER(node, struct bm_client_transport, node);
-        connected |= transport->trainer == trainer && transport->connection != NULL;
-    }
-    return connected;
-}
-
 void wire_trainer_gone(unsigned trainer)
 {
     struct bm_node *next;
