@@ -12,8 +12,9 @@
 // are unanswered. One reply at a time becomes bytes and is sent; those in line stay what they
 // are, references to batches, so that a slow peer costs little.
 //
-// A mutex guards all of it; executor's first, then ours, then the session's line of answers. A
-// peer is freed by the clock's callback, as its own callbacks cannot.
+// A mutex guards all of it; what needs it held takes the hub, so that clang can tell. In order: the
+// executor's, ours, the session's line of answers. A peer is freed by the clock's callback, as its
+// own callbacks cannot.
 #include <endian.h>
 #include <nng/nng.h>
 #include <stdlib.h>
@@ -105,8 +106,9 @@ static uint64_t hub_now_ms(const struct bm_hub *hub)
 
 // ---- The end of a peer ----
 
-static void peer_break(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static void peer_break(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
+    (void)hub;
     if (peer->state == BROKEN)
         return;
     peer->state = BROKEN;
@@ -127,8 +129,9 @@ static void peer_abandon(struct peer *peer)
 }
 
 // Whether its requests are still to be abandoned; the caller does that without the mutex.
-static bool peer_is_news(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static bool peer_is_news(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
+    (void)hub;
     bool news = peer->state == BROKEN && !peer->told;
     peer->told |= news;
     return news;
@@ -146,8 +149,9 @@ static void peer_free(struct peer *peer)
 
 // ---- Sending ----
 
-static void peer_send_on(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static void peer_send_on(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
+    (void)hub;
     nng_iov iov[2];
     unsigned n = 0;
     size_t head = peer->reply == NULL ? GREETING_BYTES : head_bytes(peer);
@@ -164,8 +168,9 @@ static void peer_send_on(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
     nng_stream_send(peer->stream, peer->tx);
 }
 
-static void peer_receive(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static void peer_receive(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
+    (void)hub;
     size_t head = peer->state == GREETING ? GREETING_BYTES : head_bytes(peer);
     nng_iov iov = peer->body == NULL ? (nng_iov){peer->head + peer->got, head - peer->got}
                                      : (nng_iov){peer->body + peer->got, peer->size - peer->got};
@@ -181,18 +186,17 @@ static bool peer_may_ask(const struct peer *peer)
            (peer->nrequests <= BM_PEER_REQUESTS_MAX || peer->sending == NULL);
 }
 
-static void peer_resume(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static void peer_resume(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
     if (peer->state == OPEN && !peer->rx_busy && peer_may_ask(peer))
-        peer_receive(peer);
+        peer_receive(hub, peer);
 }
 
-static void request_done(struct request *request) BM_REQUIRES(request->peer->hub->mutex)
+static void request_done(struct bm_hub *hub, struct request *request) BM_REQUIRES(hub->mutex)
 {
-    struct peer *peer = request->peer;
     bm_list_remove(&request->node);
-    peer->nrequests--;
-    peer->hub->nrequests--;
+    request->peer->nrequests--;
+    hub->nrequests--;
     bm_exchange_fini(&request->exchange);
     free(request);
 }
@@ -212,7 +216,7 @@ static void hub_make_room(struct bm_hub *hub) BM_REQUIRES(hub->mutex)
     if (slowest == NULL || hub_now_ms(hub) - slowest->since_ms < UNSENT_PATIENCE_MS)
         return;
     hub->counts.slow++;
-    peer_break(slowest); // its callback of tx does the rest
+    peer_break(hub, slowest); // its callback of tx does the rest
 }
 
 // Encodes without the mutex. False: there is nobody to read it, or no memory to say it.
@@ -242,7 +246,7 @@ static bool request_send(struct request *request)
         peer->since_ms = hub_now_ms(hub);
         hub->counts.unsent_bytes += peer->going;
         hub_make_room(hub);
-        peer_send_on(peer);
+        peer_send_on(hub, peer);
     }
     bm_mutex_unlock(&hub->mutex);
     if (!good)
@@ -258,11 +262,11 @@ static void request_turn(struct request *request)
         struct bm_hub *hub = peer->hub;
         bm_mutex_lock(&hub->mutex);
         struct bm_node *next = bm_list_pop_front(&peer->line);
-        request_done(request);
+        request_done(hub, request);
         request = next == NULL ? NULL : BM_CONTAINER(next, struct request, line_node);
         peer->sending = request; // without one, the peer may be freed from here on
         if (request == NULL)
-            peer_resume(peer);
+            peer_resume(hub, peer);
         bm_mutex_unlock(&hub->mutex);
     }
 }
@@ -284,14 +288,14 @@ static void request_reply(struct bm_exchange *exchange)
 }
 
 // What was sent is done with; the next in line, which the caller gives its turn.
-static struct request *peer_sent(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static struct request *peer_sent(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
     if (peer->reply == NULL)
         return NULL; // the greeting
-    peer->hub->counts.unsent_bytes -= peer->going;
+    hub->counts.unsent_bytes -= peer->going;
     nng_msg_free(peer->reply);
     peer->reply = NULL;
-    request_done(peer->sending);
+    request_done(hub, peer->sending);
     struct bm_node *next = bm_list_pop_front(&peer->line);
     peer->sending = next == NULL ? NULL : BM_CONTAINER(next, struct request, line_node);
     return peer->sending;
@@ -310,16 +314,16 @@ static void peer_tx(void *context)
         peer->since_ms = hub_now_ms(hub);
     } else {
         hub->counts.slow += rv == NNG_ETIMEDOUT && peer->state != BROKEN;
-        peer_break(peer);
+        peer_break(hub, peer);
     }
     size_t all = peer->reply == NULL ? GREETING_BYTES : peer->going;
     if (peer->state != BROKEN && peer->sent < all) {
-        peer_send_on(peer);
+        peer_send_on(hub, peer);
     } else {
-        next = peer_sent(peer);
-        peer_resume(peer);
+        next = peer_sent(hub, peer);
+        peer_resume(hub, peer);
     }
-    bool news = peer_is_news(peer);
+    bool news = peer_is_news(hub, peer);
     // What comes next keeps the peer: the tick frees none that sends or has news to tell.
     peer->tx_busy |= next != NULL || news;
     bool held = next != NULL || news;
@@ -409,9 +413,8 @@ static void peer_request(struct peer *peer)
 }
 
 // False: hang up.
-static bool peer_take(struct peer *peer) BM_REQUIRES(peer->hub->mutex)
+static bool peer_take(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
-    struct bm_hub *hub = peer->hub;
     peer->got += nng_aio_count(peer->rx);
     if (peer->state == GREETING) {
         if (peer->got < GREETING_BYTES)
@@ -440,15 +443,15 @@ static void peer_rx(void *context)
     struct peer *peer = context;
     struct bm_hub *hub = peer->hub;
     bm_mutex_lock(&hub->mutex);
-    bool good = nng_aio_result(peer->rx) == 0 && peer->state != BROKEN && peer_take(peer);
+    bool good = nng_aio_result(peer->rx) == 0 && peer->state != BROKEN && peer_take(hub, peer);
     if (!good)
-        peer_break(peer);
-    bool news = peer_is_news(peer);
+        peer_break(hub, peer);
+    bool news = peer_is_news(hub, peer);
     if (!news) {
         peer->rx_busy = false; // from here on the tick may free a broken one
         if (peer->state == GREETING)
-            peer_receive(peer);
-        peer_resume(peer);
+            peer_receive(hub, peer);
+        peer_resume(hub, peer);
     }
     bm_mutex_unlock(&hub->mutex);
     if (news) {
@@ -533,8 +536,8 @@ static void hub_welcome(struct listener *listener, nng_stream *stream)
         peer->since_ms = hub_now_ms(hub);
         bm_list_push_back(&hub->peers, &peer->node);
         hub->counts.connections++;
-        peer_send_on(peer);
-        peer_receive(peer);
+        peer_send_on(hub, peer);
+        peer_receive(hub, peer);
     }
     bm_mutex_unlock(&hub->mutex);
     if (!room)
@@ -624,9 +627,9 @@ static void hub_sweep(struct bm_hub *hub)
         next = node->next;
         if (peer->state == GREETING && now_ms - peer->since_ms > BM_GREETING_MS) {
             hub->counts.no_greeting++;
-            peer_break(peer); // its callbacks do the rest
+            peer_break(hub, peer); // its callbacks do the rest
         }
-        peer_resume(peer); // may have had to wait for others
+        peer_resume(hub, peer); // may have had to wait for others
         if (peer_is_over(peer)) {
             bm_list_remove(node);
             bm_list_push_back(&over, node);
@@ -696,7 +699,7 @@ void bm_hub_free(struct bm_hub *hub)
     bm_mutex_lock(&hub->mutex);
     hub->stopping = true; // no peer comes, no request is taken from here on
     for (node = hub->peers.head.next; node != &hub->peers.head; node = node->next)
-        peer_break(peer_at(node));
+        peer_break(hub, peer_at(node));
     bm_mutex_unlock(&hub->mutex);
     for (unsigned i = 0; i < hub->nlisteners; i++)
         listener_free(&hub->listeners[i]);
