@@ -180,15 +180,16 @@ static void peer_receive(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub-
 }
 
 // Who does not read is not read from, and neither is anybody when there are too many.
-static bool peer_may_ask(const struct peer *peer)
+static bool peer_may_speak(const struct peer *peer)
 {
-    return peer->hub->nrequests < BM_CONTEXTS_MAX &&
-           (peer->nrequests <= BM_PEER_REQUESTS_MAX || peer->sending == NULL);
+    return peer->state == GREETING ||
+           (peer->state == OPEN && peer->hub->nrequests < BM_CONTEXTS_MAX &&
+            (peer->nrequests <= BM_PEER_REQUESTS_MAX || peer->sending == NULL));
 }
 
 static void peer_resume(struct bm_hub *hub, struct peer *peer) BM_REQUIRES(hub->mutex)
 {
-    if (peer->state == OPEN && !peer->rx_busy && peer_may_ask(peer))
+    if (!peer->rx_busy && peer_may_speak(peer))
         peer_receive(hub, peer);
 }
 
@@ -449,8 +450,6 @@ static void peer_rx(void *context)
     bool news = peer_is_news(hub, peer);
     if (!news) {
         peer->rx_busy = false; // from here on the tick may free a broken one
-        if (peer->state == GREETING)
-            peer_receive(hub, peer);
         peer_resume(hub, peer);
     }
     bm_mutex_unlock(&hub->mutex);
@@ -536,8 +535,7 @@ static void hub_welcome(struct listener *listener, nng_stream *stream)
         peer->since_ms = hub_now_ms(hub);
         bm_list_push_back(&hub->peers, &peer->node);
         hub->counts.connections++;
-        peer_send_on(hub, peer);
-        peer_receive(hub, peer);
+        peer_send_on(hub, peer); // and then reads: no reply overtakes the greeting
     }
     bm_mutex_unlock(&hub->mutex);
     if (!room)
@@ -629,7 +627,8 @@ static void hub_sweep(struct bm_hub *hub)
             hub->counts.no_greeting++;
             peer_break(hub, peer); // its callbacks do the rest
         }
-        peer_resume(hub, peer); // may have had to wait for others
+        if (peer->state == OPEN)
+            peer_resume(hub, peer); // may have had to wait for others
         if (peer_is_over(peer)) {
             bm_list_remove(node);
             bm_list_push_back(&over, node);

@@ -294,6 +294,37 @@ static struct bm_buffer greedy_frame(void)
     return frame;
 }
 
+static void eager_peers_are_answered_after_the_greeting(void **state)
+{
+    (void)state;
+    enum { NROUNDS = 50, N = 40 };
+    struct bm_buffer frame = greedy_frame();
+    struct bm_buffer all; // as one piece
+    bm_buffer_init(&all);
+    bm_buffer_add(&all, greeting, sizeof greeting);
+    bm_buffer_add(&all, frame.data, frame.size);
+    uint64_t size = 0;
+    for (unsigned round = 0; round < NROUNDS; round++) {
+        static const unsigned char expected[GREETING_BYTES] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
+        unsigned char theirs[GREETING_BYTES];
+        int fds[N];
+        for (unsigned i = 0; i < N; i++) {
+            fds[i] = wire_connect();
+            assert_true(wire_send(fds[i], all.data, all.size));
+        }
+        for (unsigned i = 0; i < N; i++) {
+            assert_int_equal(recv(fds[i], theirs, sizeof theirs, MSG_WAITALL), sizeof theirs);
+            assert_memory_equal(theirs, expected, sizeof theirs);
+            uint64_t n = wire_reply(fds[i]);
+            assert_true(size == 0 || n == size);
+            size = n;
+            close(fds[i]);
+        }
+    }
+    bm_buffer_fini(&all);
+    bm_buffer_fini(&frame);
+}
+
 static int compare_doubles(const void *a, const void *b)
 {
     const double *x = a, *y = b;
@@ -398,6 +429,7 @@ int main(void)
         TEST(a_length_that_is_none_closes_only_its_connection),
         TEST(claims_without_bytes_cost_little),
         TEST(a_request_may_come_byte_by_byte),
+        TEST_LARGE(eager_peers_are_answered_after_the_greeting),
         TEST_LARGE(an_honest_client_hardly_notices_those_who_never_read),
         TEST_LARGE(connections_that_break_in_the_middle_leave_nothing),
     };
