@@ -2,6 +2,7 @@
 // the pointers it is given, so texts and shapes are lent, not copied.
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "server/codec_batches.h"
@@ -252,7 +253,20 @@ static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
     to->memory_bytes = scheduler->memory_bytes;
     to->batches = scheduler->batches;
     to->draining = status->draining;
-    to->unauthenticated = status->unauthenticated;
+    to->n_answered = BM_STATUSES;
+    to->answered = scratch_take(scratch, BM_STATUSES, sizeof to->answered[0]);
+    to->connections = scratch_take(scratch, 1, sizeof *to->connections);
+    if (to->answered == NULL || to->connections == NULL)
+        return NULL;
+    memcpy(to->answered, status->answered, sizeof status->answered);
+    batchmill__v1__connections__init(to->connections);
+    to->connections->open = status->connections.open;
+    to->connections->unsent_bytes = status->connections.unsent_bytes;
+    to->connections->accepted = status->connections.accepted;
+    to->connections->refused = status->connections.refused;
+    to->connections->no_greeting = status->connections.no_greeting;
+    to->connections->bad_frame = status->connections.bad_frame;
+    to->connections->slow = status->connections.slow;
     to->pipelines = status->pipelines;
     return to;
 }

@@ -96,10 +96,20 @@ struct bm_run_report {
     unsigned nnumbers;
     struct bm_number *numbers; // owned
 };
+struct bm_connection_counts { // of tcp and ipc, since the start unless said otherwise
+    uint64_t open;            // right now
+    uint64_t unsent_bytes;    // replies on their way right now
+    uint64_t accepted;
+    uint64_t refused;     // there were too many
+    uint64_t no_greeting; // nothing or nonsense came first
+    uint64_t bad_frame;   // too long, or none
+    uint64_t slow;        // did not read
+};
 struct bm_status_report {
     double uptime_seconds;
     uint32_t workers, streams, runs, pipelines;
-    uint64_t unauthenticated;
+    uint64_t answered[BM_STATUSES]; // requests since the start, by code
+    struct bm_connection_counts connections;
     bool draining;
     struct bm_scheduler_status scheduler;
 };

@@ -35,6 +35,11 @@ static uint64_t server_random(struct bm_session_host *self)
     return bits;
 }
 
+static struct bm_connection_counts server_connections(struct bm_session_host *self)
+{
+    return bm_server_counts(BM_CONTAINER(self, struct bm_server, host));
+}
+
 static void server_flush(void *context)
 {
     bm_session_flush(context);
@@ -89,7 +94,8 @@ enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_
     struct bm_server *server = calloc(1, sizeof *server);
     if (server == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the server");
-    server->host = (struct bm_session_host){.reply = server_reply, .random = server_random};
+    server->host = (struct bm_session_host){
+        .reply = server_reply, .random = server_random, .connections = server_connections};
     enum bm_status status = server_start(server, config, err);
     if (status != BM_OK)
         bm_server_stop(server);
@@ -103,7 +109,7 @@ const char *bm_server_url(const struct bm_server *server, unsigned i)
     return bm_transport_url(server->transport, i);
 }
 
-struct bm_transport_counts bm_server_counts(struct bm_server *server)
+struct bm_connection_counts bm_server_counts(struct bm_server *server)
 {
     return bm_transport_counts(server->transport);
 }

@@ -27,8 +27,8 @@ struct bm_server_config {
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,
                                struct bm_error *err);
-const char *bm_server_url(const struct bm_server *server, unsigned i); // as bound: port 0 resolved
-struct bm_transport_counts bm_server_counts(struct bm_server *server); // of its connections
-void bm_server_drain(struct bm_server *server);                        // refuse new streams
-bool bm_server_idle(struct bm_server *server);                         // nothing open any more
+const char *bm_server_url(const struct bm_server *server, unsigned i);  // as bound: port 0 resolved
+struct bm_connection_counts bm_server_counts(struct bm_server *server); // of its connections
+void bm_server_drain(struct bm_server *server);                         // refuse new streams
+bool bm_server_idle(struct bm_server *server);                          // nothing open any more
 void bm_server_stop(struct bm_server *server); // at the next action boundaries; frees it

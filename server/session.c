@@ -16,6 +16,7 @@ uint64_t session_now(const struct bm_session *session)
 void session_answer(struct bm_session *session, struct bm_exchange *exchange)
 {
     exchange->reply.kind = exchange->request.kind;
+    session->answered[exchange->reply.code]++;
     bm_mutex_lock(&session->due_mutex);
     bm_list_push_back(&session->due, &exchange->node);
     bm_mutex_unlock(&session->due_mutex);
@@ -430,16 +431,20 @@ static void session_describe(struct bm_session *session, struct bm_exchange *exc
 
 static void session_status(struct bm_session *session, struct bm_exchange *exchange)
 {
-    exchange->reply.status = (struct bm_status_report){
+    struct bm_session_host *host = session->config.host;
+    struct bm_status_report *report = &exchange->reply.status;
+    *report = (struct bm_status_report){
         .uptime_seconds = (double)(session_now(session) - session->started_ns) / 1e9,
         .workers = session->config.workers,
         .streams = session->nstreams,
         .runs = session->nruns,
         .pipelines = bm_catalog_count(session->config.catalog),
-        .unauthenticated = session->nunauthenticated,
         .draining = session->draining,
         .scheduler = bm_scheduler_status(session->config.scheduler),
     };
+    memcpy(report->answered, session->answered, sizeof report->answered);
+    if (host->connections != NULL)
+        report->connections = host->connections(host);
     session_answer(session, exchange);
 }
 
@@ -463,7 +468,6 @@ static const struct session_holding_type stranger_type = {.late = stranger_refus
 // A wrong token is told nothing that none is not told, and neither keeps anything here.
 static void session_turn_away(struct bm_session *session, struct bm_exchange *exchange)
 {
-    session->nunauthenticated++;
     bm_request_fini(&exchange->request);
     if (session_park(&session->strangers, exchange, BM_SESSION_STRANGER_MS, NULL) != BM_OK)
         stranger_refuse(&session->strangers, exchange);

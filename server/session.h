@@ -49,6 +49,8 @@ struct bm_session_host {
     // and then owns the exchange again (bm_exchange_fini it before using it anew).
     void (*reply)(struct bm_session_host *self, struct bm_exchange *exchange);
     uint64_t (*random)(struct bm_session_host *self); // 64 unpredictable bits: ids, drawn seeds
+    // For GetStatus. NULL: there are no connections.
+    struct bm_connection_counts (*connections)(struct bm_session_host *self);
 };
 
 struct bm_session_config {

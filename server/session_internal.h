@@ -66,10 +66,10 @@ struct bm_session {
     struct bm_timer lease_timer;
     unsigned nstreams, nruns, ncursors, nparked;
     struct session_holding strangers; // where requests without the token wait for their refusal
-    uint64_t nunauthenticated;
-    unsigned nruns_due;        // not over, or nobody was told the result yet
-    struct bm_mutex due_mutex; // of `due`; no other mutex is taken under it
-    struct bm_list due;        // answered exchanges that bm_session_flush() hands out
+    uint64_t answered[BM_STATUSES];   // by code
+    unsigned nruns_due;               // not over, or nobody was told the result yet
+    struct bm_mutex due_mutex;        // of `due`; no other mutex is taken under it
+    struct bm_list due;               // answered exchanges that bm_session_flush() hands out
 };
 
 // ---- session.c ----

@@ -159,9 +159,10 @@ const char *bm_transport_url(const struct bm_transport *transport, unsigned i)
     return i < transport->nlisteners ? transport->urls[i] : NULL;
 }
 
-struct bm_transport_counts bm_transport_counts(struct bm_transport *transport)
+struct bm_connection_counts bm_transport_counts(struct bm_transport *transport)
 {
-    return transport->hub == NULL ? (struct bm_transport_counts){0} : bm_hub_counts(transport->hub);
+    return transport->hub == NULL ? (struct bm_connection_counts){0}
+                                  : bm_hub_counts(transport->hub);
 }
 
 // ---- Its life ----

@@ -27,16 +27,6 @@ enum {
     BM_DESCRIPTORS_SPARE = 64,        // not for connections: files, logs, listeners
 };
 
-struct bm_transport_counts { // of tcp and ipc, since the start unless said otherwise
-    uint64_t connections;    // right now
-    uint64_t accepted;
-    uint64_t refused;      // there were too many
-    uint64_t no_greeting;  // nothing or nonsense came first
-    uint64_t bad_frame;    // too long, or none
-    uint64_t slow;         // did not read
-    uint64_t unsent_bytes; // replies on their way right now
-};
-
 struct bm_transport;
 
 // Requests go to `session`, with the mutex of `executor`; both are borrowed. Every thread that
@@ -48,7 +38,7 @@ enum bm_status bm_transport_listen(struct bm_transport *transport, const char *u
                                    struct bm_error *err);
 const char *bm_transport_url(const struct bm_transport *transport, unsigned i); // as bound
 
-struct bm_transport_counts bm_transport_counts(struct bm_transport *transport);
+struct bm_connection_counts bm_transport_counts(struct bm_transport *transport);
 
 // The session is closed and flushed, and only nng's own threads may still flush it. NULL is fine.
 void bm_transport_free(struct bm_transport *transport);

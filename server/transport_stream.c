@@ -86,7 +86,7 @@ struct bm_hub {
     struct bm_list peers;
     unsigned nrequests;
     bool stopping;
-    struct bm_transport_counts counts;
+    struct bm_connection_counts counts;
 };
 
 static struct peer *peer_at(struct bm_node *node)
@@ -483,7 +483,7 @@ static bool address_equal(const nng_sockaddr *a, const nng_sockaddr *b)
 
 static bool hub_has_room(const struct bm_hub *hub, const nng_sockaddr *address)
 {
-    if (hub->stopping || hub->counts.connections >= hub->peers_max)
+    if (hub->stopping || hub->counts.open >= hub->peers_max)
         return false;
     if (address_is_local(address))
         return true;
@@ -534,7 +534,7 @@ static void hub_welcome(struct listener *listener, nng_stream *stream)
     if (room) {
         peer->since_ms = hub_now_ms(hub);
         bm_list_push_back(&hub->peers, &peer->node);
-        hub->counts.connections++;
+        hub->counts.open++;
         peer_send_on(hub, peer); // and then reads: no reply overtakes the greeting
     }
     bm_mutex_unlock(&hub->mutex);
@@ -632,7 +632,7 @@ static void hub_sweep(struct bm_hub *hub)
         if (peer_is_over(peer)) {
             bm_list_remove(node);
             bm_list_push_back(&over, node);
-            hub->counts.connections--;
+            hub->counts.open--;
         }
     }
     bm_mutex_unlock(&hub->mutex);
@@ -649,10 +649,10 @@ static void hub_tick(void *context)
     nng_sleep_aio(TICK_MS, hub->tick);
 }
 
-struct bm_transport_counts bm_hub_counts(struct bm_hub *hub)
+struct bm_connection_counts bm_hub_counts(struct bm_hub *hub)
 {
     bm_mutex_lock(&hub->mutex);
-    struct bm_transport_counts counts = hub->counts;
+    struct bm_connection_counts counts = hub->counts;
     bm_mutex_unlock(&hub->mutex);
     return counts;
 }

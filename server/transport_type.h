@@ -28,7 +28,7 @@ enum bm_status bm_hub_new(const struct bm_transport_config *config, struct bm_hu
                           struct bm_error *err);
 enum bm_status bm_hub_listen(struct bm_hub *hub, const char *url, int *ret_port,
                              struct bm_error *err);
-struct bm_transport_counts bm_hub_counts(struct bm_hub *hub);
+struct bm_connection_counts bm_hub_counts(struct bm_hub *hub);
 void bm_hub_free(struct bm_hub *hub);
 
 // The reply as bytes; after a failure the error of that. NULL: not even memory to say so.

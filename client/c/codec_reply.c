@@ -449,6 +449,19 @@ bool bm_client_reply_altered(const void *bytes, size_t size)
     return refused || (checked && end != BM_CHECK_HOLDS);
 }
 
+static struct batchmill_connections connections_of(const Batchmill__V1__Connections *from)
+{
+    return (struct batchmill_connections){
+        .open = from->open,
+        .unsent_bytes = from->unsent_bytes,
+        .accepted = from->accepted,
+        .refused = from->refused,
+        .no_greeting = from->no_greeting,
+        .bad_frame = from->bad_frame,
+        .slow = from->slow,
+    };
+}
+
 enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,
                                             struct batchmill_error *error)
@@ -471,9 +484,12 @@ enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
         .memory_used_bytes = reply->memory_used_bytes,
         .memory_bytes = reply->memory_bytes,
         .batches = reply->batches,
-        .unauthenticated = reply->unauthenticated,
         .draining = reply->draining,
     };
+    for (size_t i = 0; i < reply->n_answered && i < BATCHMILL_CODES; i++)
+        ret_status->answered[i] = reply->answered[i];
+    if (reply->connections != NULL)
+        ret_status->connections = connections_of(reply->connections);
     const struct wire version = wire_of(reply->version, strlen(reply->version));
     wire_text(&version, ret_status->version, sizeof ret_status->version);
     batchmill__v1__get_status_reply__free_unpacked(reply, NULL);

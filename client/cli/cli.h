@@ -16,6 +16,7 @@ enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 3
 
 int cli_serve(int argc, char **argv);
 int cli_list(int argc, char **argv);
+int cli_status(int argc, char **argv);
 int cli_describe(int argc, char **argv);
 int cli_actions(int argc, char **argv);
 int cli_sources(int argc, char **argv);

@@ -32,6 +32,9 @@ enum bm_status {
     BM_STATUS_LIST(X)
 #undef X
 };
+#define X(name, number, text) +1
+enum { BM_STATUSES = BM_STATUS_LIST(X) }; // how many
+#undef X
 
 enum { BM_ERROR_WHERE_MAX = 160, BM_ERROR_TEXT_MAX = 320 };
 

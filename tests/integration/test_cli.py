@@ -8,6 +8,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -669,6 +670,22 @@ class RunNextTrace(WithFolder):
         text = mill("describe", "digits-locked", "--config", DIGITS).stdout
         self.assertIn("read -> cast+scale -> wait -> burn -> wait", text)
         self.assertIn("per batch, lock burn", text)
+
+    def test_status_counts_what_was_refused(self):
+        with Server() as server:
+            mill("describe", "nothing", "--server", server.url, code=1)
+            with socket.create_connection(("127.0.0.1", server.url.split(":")[-1])) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                while stranger.recv(64):  # until it is hung up on
+                    pass
+            status = json.loads(mill("status", "--json", "--server", server.url).stdout)
+            self.assertEqual(status["answered"]["NOT_FOUND"], 1)
+            self.assertEqual(status["connections"]["no_greeting"], 1)
+            self.assertGreaterEqual(status["connections"]["accepted"], 3)
+            self.assertEqual(status["streams"], 0)
+            text = mill("status", "--server", server.url).stdout
+            self.assertRegex(text, "requests answered: OK [0-9]+ NOT_FOUND 1\n")
+            self.assertIn("hung up on: 1 without a greeting, 0 broken frames, 0 too slow", text)
 
     def test_actions_and_sources_document_themselves(self):
         actions = mill("actions").stdout

@@ -115,19 +115,19 @@ static uint64_t wire_reply(int fd)
 
 // ---- What there is to see ----
 
-static struct bm_transport_counts counts(void)
+static struct bm_connection_counts counts(void)
 {
     return bm_server_counts(the_host.server);
 }
 
 static void expect_connections(uint64_t n) // soon
 {
-    for (unsigned ms = 0; ms < 1000 * PATIENCE_S && counts().connections > n; ms += 10)
+    for (unsigned ms = 0; ms < 1000 * PATIENCE_S && counts().open > n; ms += 10)
         client_nap_ms(10);
-    if (counts().connections > n)
+    if (counts().open > n)
         fail_msg("expected at most %" PRIu64 " connections, got %" PRIu64 "; %" PRIu64
                  " were slow, %" PRIu64 " bytes are unsent",
-                 n, counts().connections, counts().slow, counts().unsent_bytes);
+                 n, counts().open, counts().slow, counts().unsent_bytes);
 }
 
 static uint64_t resident_bytes(void)
@@ -366,6 +366,10 @@ static void an_honest_client_hardly_notices_those_who_never_read(void **state)
         client_nap_ms(10);
     assert_int_equal(counts().unsent_bytes, 0);
     assert_true(counts().slow >= 10);
+    struct batchmill_status status; // what others see of it
+    assert_int_equal(batchmill_status(client, &status, NULL), BATCHMILL_OK);
+    assert_int_equal(status.connections.slow, counts().slow);
+    assert_true(status.answered[BATCHMILL_RESOURCE_EXHAUSTED] > 0);
     for (unsigned i = 0; i < NHOGS; i++)
         close(hogs[i]);
     expect_connections(1); // that of `client`

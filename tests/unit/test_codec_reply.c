@@ -445,6 +445,8 @@ static void status_and_the_calls_without_an_answer_are_told(void **state)
                    .runs = 5,
                    .pipelines = 6,
                    .draining = true,
+                   .answered = {11, [BM_UNAUTHENTICATED] = 12},
+                   .connections = {13, 14, 15, 16, 17, 18, 19},
                    .scheduler = {.nready = 7, .nparked = 8, .memory_bytes = 9, .batches = 10}},
     };
     struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
@@ -460,6 +462,16 @@ static void status_and_the_calls_without_an_answer_are_told(void **state)
     assert_int_equal(status->jobs_parked, 8);
     assert_int_equal(status->memory_bytes, 9);
     assert_int_equal(status->batches, 10);
+    assert_int_equal(status->n_answered, BM_STATUSES);
+    assert_int_equal(status->answered[BM_OK], 11);
+    assert_int_equal(status->answered[BM_UNAUTHENTICATED], 12);
+    assert_int_equal(status->connections->open, 13);
+    assert_int_equal(status->connections->unsent_bytes, 14);
+    assert_int_equal(status->connections->accepted, 15);
+    assert_int_equal(status->connections->refused, 16);
+    assert_int_equal(status->connections->no_greeting, 17);
+    assert_int_equal(status->connections->bad_frame, 18);
+    assert_int_equal(status->connections->slow, 19);
     batchmill__v1__response__free_unpacked(response, NULL);
     free(bytes.memory);
 

@@ -63,6 +63,7 @@ enum batchmill_code {
     BATCHMILL_DATA_LOSS = 15,
     BATCHMILL_UNAUTHENTICATED = 16
 };
+enum { BATCHMILL_CODES = 17 }; // from OK on
 BATCHMILL_API const char *batchmill_code_name(enum batchmill_code code);
 
 struct batchmill_error {
@@ -325,6 +326,15 @@ BATCHMILL_API void batchmill_run_free(struct batchmill_run_result *result);
 
 // ---- Status ----
 
+struct batchmill_connections { // of tcp and ipc, since the server's start unless said otherwise
+    uint64_t open;             // right now
+    uint64_t unsent_bytes;     // replies on their way right now
+    uint64_t accepted;
+    uint64_t refused;     // there were too many, in all or from one address
+    uint64_t no_greeting; // hung up on: nothing or nonsense came first
+    uint64_t bad_frame;   // hung up on: a message too long, or none
+    uint64_t slow;        // hung up on: did not read its replies
+};
 struct batchmill_status {
     char version[32];
     double uptime_seconds;
@@ -332,8 +342,9 @@ struct batchmill_status {
     uint32_t jobs_ready, jobs_running, jobs_parked, jobs_waiting;
     uint64_t memory_used_bytes, memory_bytes; // budget 0: unlimited
     uint64_t batches;                         // since the server's start
-    uint64_t unauthenticated;                 // requests without the token, or with a wrong one
     bool draining;
+    uint64_t answered[BATCHMILL_CODES]; // requests since the start, by enum batchmill_code
+    struct batchmill_connections connections;
 };
 BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *client,
                                                    struct batchmill_status *ret_status,
