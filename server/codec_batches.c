@@ -353,18 +353,20 @@ static bool layout_checked(const struct layout *layout)
     return layout->batches->checked || layout->size <= BM_CHECKED_BYTES_MAX;
 }
 
-static enum bm_status layout_make(struct layout *layout, const struct bm_batches *batches,
-                                  struct bm_error *err)
+static bool layout_make(struct layout *layout, const struct bm_batches *batches,
+                        struct bm_error *err)
 {
-    if (!layout_init(layout, batches))
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+    if (!layout_init(layout, batches)) {
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+        return false;
+    }
     if (layout->size <= BM_REPLY_BYTES_MAX - BM_CHECK_SIZE)
-        return BM_OK;
-    uint64_t size = layout->size;
+        return true;
+    bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
+            "expected batches that fit a message of %d bytes, got one of %llu", BM_REPLY_BYTES_MAX,
+            (unsigned long long)layout->size);
     layout_fini(layout);
-    return bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
-                   "expected batches that fit a message of %d bytes, got one of %llu",
-                   BM_REPLY_BYTES_MAX, (unsigned long long)size);
+    return false;
 }
 
 enum bm_status bm_batches_encode(const struct bm_batches *batches,
@@ -372,9 +374,9 @@ enum bm_status bm_batches_encode(const struct bm_batches *batches,
                                  struct bm_error *err)
 {
     struct layout layout;
-    enum bm_status status = layout_make(&layout, batches, err);
-    if (status != BM_OK)
-        return status;
+    enum bm_status status = BM_OK;
+    if (!layout_make(&layout, batches, err))
+        return BM_RESOURCE_EXHAUSTED;
     bool checked = layout_checked(&layout);
     unsigned char *bytes = alloc(context, layout.size + (checked ? BM_CHECK_SIZE : 0));
     if (bytes != NULL) {
@@ -412,9 +414,9 @@ enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
                                  struct bm_reply_pieces *ret_pieces, struct bm_error *err)
 {
     struct layout layout;
-    enum bm_status status = layout_make(&layout, batches, err);
-    if (status != BM_OK)
-        return status;
+    enum bm_status status = BM_OK;
+    if (!layout_make(&layout, batches, err))
+        return BM_RESOURCE_EXHAUSTED;
     unsigned nlent = 0;
     bool checked = layout_checked(&layout); // then it lies in one piece
     uint64_t lent = checked ? 0 : layout_lent(&layout, &nlent);

@@ -51,11 +51,10 @@ static bool hub_watch(struct bm_hub *hub, int change, struct bm_watch *watch, ui
 
 // ---- Accepting ----
 
-static bool hub_has_room(struct bm_hub *hub, const struct bm_address *address)
-    BM_REQUIRES(hub->wires.mutex)
+static bool wires_have_room(struct bm_wires *wires, unsigned peers_max,
+                            const struct bm_address *address) BM_REQUIRES(wires->mutex)
 {
-    struct bm_wires *wires = &hub->wires;
-    if (wires->stopping || wires->counts.open >= hub->peers_max)
+    if (wires->stopping || wires->counts.open >= peers_max)
         return false;
     if (bm_address_is_local(address))
         return true;
@@ -73,7 +72,7 @@ static void hub_welcome(struct listener *listener, int fd, const struct bm_addre
     struct bm_hub *hub = listener->hub;
     struct bm_wires *wires = &hub->wires;
     bm_mutex_lock(&wires->mutex);
-    bool room = hub_has_room(hub, address);
+    bool room = wires_have_room(wires, hub->peers_max, address);
     wires->counts.accepted += room;
     wires->counts.refused += !room;
     bm_mutex_unlock(&wires->mutex);

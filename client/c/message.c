@@ -27,7 +27,7 @@ struct bm_client_message {
 
 struct bm_client_pool {
     struct bm_mutex mutex;
-    struct bm_list idle; // the one used last is the first
+    struct bm_list idle; // the one used last is the last
     size_t bytes;        // of those
     size_t refs;         // the owner's, and one of each message that is not idle
     bool closed;
@@ -52,8 +52,7 @@ static struct bm_client_message *message_at(struct bm_node *node)
 static void pool_shrink(struct bm_client_pool *pool, size_t most) BM_REQUIRES(pool->mutex)
 {
     while (pool->bytes > most) {
-        struct bm_client_message *oldest = message_at(pool->idle.head.prev);
-        bm_list_remove(&oldest->node);
+        struct bm_client_message *oldest = message_at(bm_list_pop_front(&pool->idle));
         pool->bytes -= oldest->capacity;
         free(oldest);
     }
@@ -86,7 +85,7 @@ static struct bm_client_message *pool_take(struct bm_client_pool *pool, size_t s
     bm_mutex_lock(&pool->mutex);
     pool->refs++; // of the message to come
     struct bm_node *end = &pool->idle.head;
-    for (struct bm_node *node = end->next; node != end && message == NULL; node = node->next) {
+    for (struct bm_node *node = end->prev; node != end && message == NULL; node = node->prev) {
         size_t capacity = message_at(node)->capacity;
         if (capacity >= size && capacity / 2 <= size)
             message = message_at(node);
@@ -164,7 +163,7 @@ struct bm_client_message *bm_client_message_unref(struct bm_client_message *mess
         return NULL;
     }
     bm_mutex_lock(&pool->mutex);
-    bm_list_push_front(&pool->idle, &message->node);
+    bm_list_push_back(&pool->idle, &message->node);
     pool->bytes += message->capacity;
     pool_shrink(pool, pool->closed ? 0 : POOL_BYTES_MAX);
     pool_unref(pool);

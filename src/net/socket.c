@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -178,6 +179,10 @@ static bool address_is_file(const struct bm_address *address)
 
 static bool file_is_dead(const struct bm_address *address) // nobody listens on it any more
 {
+    struct stat file;
+    const char *path = ((const struct sockaddr_un *)&address->storage)->sun_path;
+    if (lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode))
+        return false; // somebody's data
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
@@ -203,7 +208,7 @@ static bool socket_bind(int fd, const struct bm_address *address)
 
 static int socket_port(int fd)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t size = sizeof bound;
     if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0)
         return 0;
