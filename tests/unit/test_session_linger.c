@@ -39,7 +39,6 @@ static void pass(uint64_t ns)
     struct fake_executor *executor = &host.mill.executor;
     uint64_t end_ns = executor->now_ns + ns;
     fake_executor_settle(executor, end_ns);
-    executor->now_ns = end_ns; // also when nothing happened
 }
 
 static void finish(uint64_t after_ns) // the next batch
@@ -99,9 +98,16 @@ static void nobody_waits_longer_than_200_us_for_others(void **state)
     assert_false(fake_answered(call));
     pass(1 * US);
     expect_batches(call, 1);
-    // The same when a batch is there already.
-    finish(0);
-    call = ask(3, 8);
+    finish(0); // after such a pause it is no fast stream any more
+    expect_batches(ask(3, 8), 1);
+}
+
+static void who_asks_late_waits_too(void **state)
+{
+    (void)state;
+    run_in(2 * US);
+    finish(2 * US);
+    struct fake_call *call = ask(2, 8);
     assert_false(fake_answered(call));
     pass(200 * US);
     expect_batches(call, 1);
@@ -137,6 +143,7 @@ int main(void)
         TEST(batches_that_follow_fast_travel_together),
         TEST(who_asks_for_few_waits_for_no_more),
         TEST(nobody_waits_longer_than_200_us_for_others),
+        TEST(who_asks_late_waits_too),
         TEST(slow_batches_wait_for_nobody),
         TEST(a_stream_may_close_while_a_reply_lingers),
     };
