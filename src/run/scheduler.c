@@ -141,7 +141,7 @@ void scheduler_unreserve(struct bm_scheduler *scheduler, uint64_t bytes)
 
 void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcome)
 {
-    outcome->next_garbage = scheduler->garbage;
+    outcome->next = scheduler->garbage;
     scheduler->garbage = outcome;
 }
 
@@ -155,7 +155,7 @@ struct bm_outcome *bm_scheduler_garbage(struct bm_scheduler *scheduler)
 void bm_outcomes_free(struct bm_outcome *chain)
 {
     while (chain != NULL) {
-        struct bm_outcome *next = chain->next_garbage;
+        struct bm_outcome *next = chain->next;
         bm_outcome_unref(chain);
         chain = next;
     }

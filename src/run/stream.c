@@ -189,6 +189,19 @@ void stream_free_if_over(struct bm_stream *stream)
 
 // ---- Creating: the window ----
 
+// One that the consumer does not hold on to; NULL: there is none.
+static struct bm_outcome *stream_take_released(struct bm_stream *stream)
+{
+    while (stream->released != NULL) {
+        struct bm_outcome *outcome = stream->released;
+        stream->released = outcome->next;
+        if (!bm_outcome_shared(outcome))
+            return outcome;
+        scheduler_discard(stream->scheduler, outcome);
+    }
+    return NULL;
+}
+
 static bool stream_create(struct bm_stream *stream)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
@@ -200,13 +213,18 @@ static bool stream_create(struct bm_stream *stream)
         return false;
     uint64_t seq = stream->created;
     unsigned nspans = stream->traced ? bm_pipeline_nsteps(stream->pipeline) : 0;
-    struct bm_outcome *outcome = bm_outcome_new(seq, nspans);
+    struct bm_outcome *outcome = stream_take_released(stream);
+    if (outcome != NULL)
+        bm_outcome_again(outcome, seq);
+    else
+        outcome = bm_outcome_new(seq, nspans);
     if (outcome == NULL && !alone) {
         if (!standing)
             scheduler_unreserve(scheduler, stream->batch_bytes);
         return false; // what is in flight will give memory back
     }
-    if (outcome == NULL) { // nothing will: say so in this batch's place, and end
+    bool stillborn = outcome == NULL;
+    if (stillborn) { // nothing will: say so in this batch's place, and end
         outcome = stream->spare;
         stream->spare = NULL;
         outcome->seq = seq;
@@ -218,7 +236,7 @@ static bool stream_create(struct bm_stream *stream)
     struct bm_job *job = stream_job(stream, seq);
     (*stream_slab(stream, seq))->nused++;
     stream->standing_used = true;
-    job_create(job, stream, seq, outcome, standing, outcome->work.error.status != BM_OK);
+    job_create(job, stream, seq, outcome, standing, stillborn);
     return true;
 }
 
@@ -237,6 +255,7 @@ void stream_fill(struct bm_stream *stream)
 
 // ---- Committing: the order ----
 
+// Its outcome is in stream->released until stream_discard_released().
 static void stream_release(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
@@ -247,8 +266,18 @@ static void stream_release(struct bm_stream *stream, struct bm_job *job)
     job->outcome = NULL;
     job_free(job);
     stream_put_slab(stream, seq);
-    scheduler_discard(stream->scheduler, outcome);
+    outcome->next = stream->released;
+    stream->released = outcome;
     scheduler_unreserve(stream->scheduler, reserved_bytes);
+}
+
+static void stream_discard_released(struct bm_stream *stream)
+{
+    while (stream->released != NULL) {
+        struct bm_outcome *outcome = stream->released;
+        stream->released = outcome->next;
+        scheduler_discard(stream->scheduler, outcome);
+    }
 }
 
 static void stream_end_at(struct bm_stream *stream, uint64_t seq)
@@ -261,6 +290,7 @@ static void stream_end_at(struct bm_stream *stream, uint64_t seq)
         else
             job_drop(job);
     }
+    stream_discard_released(stream);
     if (stream->created > seq)
         stream->created = seq;
 }
@@ -352,6 +382,7 @@ void stream_job_done(struct bm_stream *stream, struct bm_job *job)
 {
     if (stream->closed || job->seq >= stream->end_seq) { // dropped
         stream_release(stream, job);
+        stream_discard_released(stream);
         return;
     }
     stream_judge(stream, job);
@@ -372,6 +403,7 @@ void bm_stream_ask(struct bm_stream *stream, uint64_t seq)
         stream_release(stream, job);
     }
     stream_fill(stream);
+    stream_discard_released(stream);
 }
 
 enum bm_got bm_stream_get(struct bm_stream *stream, uint64_t seq, struct bm_outcome **ret_outcome)
