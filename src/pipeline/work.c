@@ -42,7 +42,6 @@ enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order,
     work->seed = order->params.seed;
     work->epoch = nitems == 0 ? 0 : work->epochs[0];
     work->error.status = BM_OK;
-    work->error.where[0] = work->error.text[0] = '\0';
     work->failed_action = -1;
     work->failed_item = -1;
     bm_batch_fini(&work->next);

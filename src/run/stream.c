@@ -308,7 +308,8 @@ static void stream_commit(struct bm_stream *stream, struct bm_job *job)
         counts->batches++;
         counts->items += outcome->nitems;
         counts->bytes += outcome->bytes;
-        bm_variables_merge(stream->variables, &outcome->work);
+        if (outcome->work.updates != NULL)
+            bm_variables_merge(stream->variables, &outcome->work);
     } else if (outcome->kind == BM_OUTCOME_SKIPPED) {
         counts->skipped++;
     } else {
