@@ -84,9 +84,9 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     const char *stream;     // as in struct bm_call, borrowed
     uint64_t seq, attempt, epoch, seed;
     struct bm_call_host *host;
-    struct bm_error error;
-    int failed_action;   // index of the action that failed, -1: reading, or none
-    int64_t failed_item; // index in the source, or -1
+    int failed_action;     // index of the action that failed, -1: reading, or none
+    int64_t failed_item;   // index in the source, or -1
+    struct bm_error error; // last, as it is large and seldom touched
 };
 
 // Copies nothing but the numbers; allocates items, epochs and updates for batch `seq`.

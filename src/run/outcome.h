@@ -27,14 +27,14 @@ struct bm_outcome {
     enum bm_outcome_kind kind;
     uint64_t seq, epoch;
     uint64_t nitems;
-    uint64_t bytes;      // of its tensors
-    struct bm_work work; // .batch and .items of a BATCH; .error, .failed_* of a failure
+    uint64_t bytes;                   // of its tensors
     uint64_t created_ns, finished_ns; // finished: 0 while it is not
     unsigned nspans;
     struct bm_span *spans;        // [steps of the pipeline], or NULL when not traced
     struct bm_pipeline *pipeline; // referenced: the batch's schema is the pipeline's
     atomic_uint refs;
     struct bm_outcome *next; // in a chain of the scheduler or a stream
+    struct bm_work work;     // .batch and .items of a BATCH; .error, .failed_* of a failure
 };
 
 // With one reference; its work is all zero. NULL: out of memory.

@@ -79,14 +79,10 @@ static enum bm_status stream_get_locks(struct bm_stream *stream, struct bm_error
 
 static void stream_free(struct bm_stream *stream)
 {
-    if (stream->locks != NULL) {
-        for (unsigned step = 0; step < bm_pipeline_nsteps(stream->pipeline); step++)
-            bm_lock_put(stream->locks[step]);
-    }
-    free(stream->locks);
-    for (unsigned i = 0; i < stream->nslabs && stream->slabs != NULL; i++)
+    for (unsigned step = 0; step < bm_pipeline_nsteps(stream->pipeline); step++)
+        bm_lock_put(stream->locks[step]);
+    for (unsigned i = 0; i < stream->nslabs; i++)
         free(stream->slabs[i]); // one may wait there for a batch that found no memory
-    free(stream->slabs);
     free(stream->idle_slab);
     bm_variables_free(stream->variables);
     bm_outcome_unref(stream->spare);
@@ -101,9 +97,15 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
         return bm_fail(err, BM_INVALID_ARGUMENT, "prefetch", "expected 0 to %d batches, got %u",
                        BM_PREFETCH_MAX, config->prefetch);
     BM_ASSERT(strlen(config->id) <= BM_STREAM_ID_MAX);
-    struct bm_stream *stream = calloc(1, sizeof *stream);
+    unsigned nsteps = bm_pipeline_nsteps(config->pipeline);
+    unsigned nslabs = (config->prefetch + SLAB_SLOTS) / SLAB_SLOTS; // of prefetch + 1 slots
+    struct bm_stream *stream =
+        calloc(1, sizeof *stream + (nsteps + nslabs) * sizeof(void *)); // near each other
     if (stream == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the stream");
+    stream->locks = (struct bm_lock **)(stream + 1);
+    stream->slabs = (struct slab **)(stream->locks + nsteps);
+    stream->nslabs = nslabs;
     stream->scheduler = scheduler;
     stream->pipeline = bm_pipeline_ref(config->pipeline);
     stream->order = config->order;
@@ -119,14 +121,10 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
     stream->batch_bytes =
         BATCH_OVERHEAD + bm_pipeline_batch_bytes(stream->pipeline, config->order.params.batch_size);
     bm_list_init(&stream->ready);
-    stream->nslabs = (stream->window + SLAB_SLOTS - 1) / SLAB_SLOTS;
-    stream->slabs = calloc(stream->nslabs, sizeof(struct slab *));
     stream->idle_slab = calloc(1, sizeof *stream->idle_slab);
-    stream->locks = calloc(bm_pipeline_nsteps(stream->pipeline), sizeof(struct bm_lock *));
     stream->spare = bm_outcome_new(0, 0);
     enum bm_status status = BM_OK;
-    if (stream->slabs == NULL || stream->idle_slab == NULL || stream->locks == NULL ||
-        stream->spare == NULL)
+    if (stream->idle_slab == NULL || stream->spare == NULL)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a window of %u",
                          stream->window);
     if (status == BM_OK)
