@@ -552,10 +552,17 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
     return at->nactions == 1 && pipeline->actions[at->first].type->waits;
 }
 
+uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems)
+{
+    return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
+           2 * sizeof(uint64_t) * nitems;
+}
+
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)
 {
     uint64_t bytes;
-    return bm_size_mul(pipeline->item_bytes_max + 2 * sizeof(uint64_t), nitems, &bytes)
+    return bm_size_mul(pipeline->item_bytes_max, nitems, &bytes) &&
+                   bm_size_add(bytes, bm_pipeline_batch_overhead(pipeline, nitems), &bytes)
                ? bytes
                : UINT64_MAX;
 }

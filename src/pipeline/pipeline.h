@@ -68,6 +68,9 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step);
 // The most bytes a batch of `nitems` holds at once, as far as the schemas say (ragged components
 // count as 0: what they really took is known after the first batch).
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems);
+// What a batch holds beside its tensors' bytes for as long as it is there: its items' indices and
+// epochs, and the tensors' descriptions. It is part of the above.
+uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems);
 
 // ---- Running ----
 

@@ -13,7 +13,7 @@
 // of seq, and only what is committed is handed out, counted, and merged into variables. So every
 // consequence of a batch (an error that stops, an end, a sum) is the same at every prefetch.
 
-// What a batch takes of the budget beside its tensors, so that tiny ones are not free.
+// What any batch takes of the budget, so that tiny ones are not free.
 enum { BATCH_OVERHEAD = sizeof(struct bm_job) + sizeof(struct bm_outcome) };
 
 // ---- Slots: a window may be wide and its consumer idle, so memory comes with the batches ----
@@ -344,7 +344,9 @@ static void stream_commit_all(struct bm_stream *stream)
 static void stream_account(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
-    uint64_t keeps = BATCH_OVERHEAD + job->outcome->bytes;
+    const struct bm_outcome *outcome = job->outcome;
+    uint64_t keeps = BATCH_OVERHEAD + outcome->bytes +
+                     bm_pipeline_batch_overhead(stream->pipeline, outcome->nitems);
     if (keeps > stream->batch_bytes) {
         scheduler->standing_bytes += keeps - stream->batch_bytes;
         stream->batch_bytes = keeps;
