@@ -4,12 +4,15 @@
 // message), with the headers around it; the bytes are those that protobuf-c would produce.
 // Threads: any thread.
 #pragma once
+#include <sys/uio.h>
+
 #include "server/messages.h"
 
 enum {
     BM_REQUEST_BYTES_MAX = 64 * 1024,
     BM_REQUEST_MEMORY_MAX = 1024 * 1024, // what unpacking one request may allocate
     BM_REPLY_BYTES_MAX = INT32_MAX,      // what protobuf parsers accept
+    BM_LENT_BYTES_MIN = 16 * 1024,       // a smaller tensor is copied beside its heads
     BM_CHECKED_BYTES_MAX = 64 * 1024,    // a longer reply has a check only if the stream wants it
     // Tensor data and offsets start at an offset o of the Response with o % 64 == 12: behind the
     // 4-byte request id of nng's REQ that is 16-byte aligned in the frame, and 64-byte aligned
@@ -27,5 +30,18 @@ enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_reque
 enum bm_status bm_reply_encode(const struct bm_reply *reply,
                                void *(*alloc)(void *context, size_t size), void *context,
                                struct bm_error *err);
+// A reply as pieces of memory, in their order. Large tensors are lent: they lie where the action
+// left them, so the reply must live as long.
+struct bm_reply_pieces {
+    struct iovec *pieces;
+    unsigned npieces;
+    uint64_t size;        // of all
+    unsigned char *heads; // owned: all that is not lent
+};
+// `spare` bytes are left free before the first piece, which lies in `heads`.
+enum bm_status bm_reply_gather(const struct bm_reply *reply, size_t spare,
+                               struct bm_reply_pieces *ret_pieces, struct bm_error *err);
+void bm_reply_pieces_fini(struct bm_reply_pieces *pieces); // all-zero is fine
+
 // What one outcome adds to a reply, roughly, for max_bytes.
 uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome);

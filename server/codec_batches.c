@@ -276,52 +276,97 @@ static unsigned char *pad_put(unsigned char *at, unsigned char tag, uint64_t pad
     return at + size;
 }
 
-static unsigned char *bytes_put(unsigned char *at, unsigned char tag, const void *data,
-                                uint64_t size)
+// Where the bytes go: one after the other, but for those that are lent.
+struct writer {
+    unsigned char *at;
+    unsigned char *begin; // of the piece that grows
+    struct iovec *pieces; // NULL: nothing is lent
+    unsigned npieces;
+};
+
+static bool is_lent(uint64_t size)
 {
-    if (size == 0)
-        return at;
-    *at++ = tag;
-    at = varint_put(at, size);
-    memcpy(at, data, size);
-    return at + size;
+    return size >= BM_LENT_BYTES_MIN;
 }
 
-static unsigned char *tensor_put(unsigned char *at, const struct bm_batch *batch, unsigned c,
-                                 const struct tensor_layout *layout)
+static void piece_end(struct writer *writer)
+{
+    if (writer->at > writer->begin)
+        writer->pieces[writer->npieces++] =
+            (struct iovec){writer->begin, (size_t)(writer->at - writer->begin)};
+    writer->begin = writer->at;
+}
+
+static void bytes_put(struct writer *writer, unsigned char tag, const void *data, uint64_t size)
+{
+    if (size == 0)
+        return;
+    *writer->at++ = tag;
+    writer->at = varint_put(writer->at, size);
+    if (writer->pieces != NULL && is_lent(size)) {
+        piece_end(writer);
+        writer->pieces[writer->npieces++] = (struct iovec){(void *)data, size};
+        return;
+    }
+    memcpy(writer->at, data, size);
+    writer->at += size;
+}
+
+static void tensor_put(struct writer *writer, const struct bm_batch *batch, unsigned c,
+                       const struct tensor_layout *layout)
 {
     const struct bm_tensor *tensor = &batch->tensors[c];
     Batchmill__V1__Tensor head;
     uint64_t shape[BM_NDIM_MAX + 1];
     tensor_head(batch, c, &head, shape);
-    *at++ = TAG_BATCHES;
-    at = varint_put(at, layout->length);
-    at += batchmill__v1__tensor__pack(&head, at);
-    at = pad_put(at, TAG_PAD_OFFSETS, layout->pad_offsets);
-    at = bytes_put(at, TAG_OFFSETS, tensor->offsets, layout->offsets_bytes);
-    at = pad_put(at, TAG_PAD_DATA, layout->pad_data);
-    return bytes_put(at, TAG_DATA, tensor->data, layout->data_bytes);
+    *writer->at++ = TAG_BATCHES;
+    writer->at = varint_put(writer->at, layout->length);
+    writer->at += batchmill__v1__tensor__pack(&head, writer->at);
+    writer->at = pad_put(writer->at, TAG_PAD_OFFSETS, layout->pad_offsets);
+    bytes_put(writer, TAG_OFFSETS, tensor->offsets, layout->offsets_bytes);
+    writer->at = pad_put(writer->at, TAG_PAD_DATA, layout->pad_data);
+    bytes_put(writer, TAG_DATA, tensor->data, layout->data_bytes);
 }
 
-static unsigned char *layout_put(const struct layout *layout, unsigned char *at)
+static void layout_put(const struct layout *layout, struct writer *writer)
 {
     Batchmill__V1__NextBatchesReply reply;
     reply_head(layout->batches, &reply);
-    *at++ = TAG_BATCHES;
-    at = varint_put(at, layout->length);
-    at += batchmill__v1__next_batches_reply__pack(&reply, at);
+    *writer->at++ = TAG_BATCHES;
+    writer->at = varint_put(writer->at, layout->length);
+    writer->at += batchmill__v1__next_batches_reply__pack(&reply, writer->at);
     for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
         const struct bm_outcome *outcome = layout->batches->outcomes[i];
         const struct batch_layout *batch = &layout->outcomes[i];
         struct batch_head head;
         batch_head(layout, outcome, &head);
-        *at++ = TAG_BATCHES;
-        at = varint_put(at, batch->length);
-        at += batchmill__v1__batch__pack(&head.message, at);
+        *writer->at++ = TAG_BATCHES;
+        writer->at = varint_put(writer->at, batch->length);
+        writer->at += batchmill__v1__batch__pack(&head.message, writer->at);
         for (unsigned c = 0; c < batch->ntensors; c++)
-            at = tensor_put(at, &outcome->work.batch, c, &batch->tensors[c]);
+            tensor_put(writer, &outcome->work.batch, c, &batch->tensors[c]);
     }
-    return at;
+}
+
+static bool layout_checked(const struct layout *layout)
+{
+    return layout->batches->checked || layout->size <= BM_CHECKED_BYTES_MAX;
+}
+
+static bool layout_make(struct layout *layout, const struct bm_batches *batches,
+                        struct bm_error *err)
+{
+    if (!layout_init(layout, batches)) {
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+        return false;
+    }
+    if (layout->size <= BM_REPLY_BYTES_MAX - BM_CHECK_SIZE)
+        return true;
+    bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
+            "expected batches that fit a message of %d bytes, got one of %llu", BM_REPLY_BYTES_MAX,
+            (unsigned long long)layout->size);
+    layout_fini(layout);
+    return false;
 }
 
 enum bm_status bm_batches_encode(const struct bm_batches *batches,
@@ -330,21 +375,70 @@ enum bm_status bm_batches_encode(const struct bm_batches *batches,
 {
     struct layout layout;
     enum bm_status status = BM_OK;
-    if (!layout_init(&layout, batches))
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
-    unsigned char *bytes = NULL, *end = NULL;
-    bool checked = batches->checked || layout.size <= BM_CHECKED_BYTES_MAX;
-    if (layout.size > BM_REPLY_BYTES_MAX - BM_CHECK_SIZE)
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, "batch_size",
-                         "expected batches that fit a message of %d bytes, got one of %llu",
-                         BM_REPLY_BYTES_MAX, (unsigned long long)layout.size);
-    else if ((bytes = alloc(context, layout.size + (checked ? BM_CHECK_SIZE : 0))) == NULL)
+    if (!layout_make(&layout, batches, err))
+        return BM_RESOURCE_EXHAUSTED;
+    bool checked = layout_checked(&layout);
+    unsigned char *bytes = alloc(context, layout.size + (checked ? BM_CHECK_SIZE : 0));
+    if (bytes != NULL) {
+        struct writer writer = {.at = bytes};
+        layout_put(&layout, &writer);
+        BM_ASSERT(writer.at == bytes + layout.size);
+        if (checked)
+            bm_check_put(bytes, layout.size);
+    } else {
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
-    else
-        end = layout_put(&layout, bytes);
-    BM_ASSERT(bytes == NULL || end == bytes + layout.size);
-    if (bytes != NULL && checked)
-        bm_check_put(bytes, layout.size);
+    }
+    layout_fini(&layout);
+    return status;
+}
+
+static uint64_t layout_lent(const struct layout *layout, unsigned *ret_n)
+{
+    uint64_t lent = 0;
+    *ret_n = 0;
+    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+        const struct batch_layout *batch = &layout->outcomes[i];
+        for (unsigned c = 0; c < batch->ntensors; c++) {
+            const uint64_t sizes[] = {batch->tensors[c].offsets_bytes,
+                                      batch->tensors[c].data_bytes};
+            for (unsigned k = 0; k < 2; k++) {
+                *ret_n += is_lent(sizes[k]);
+                lent += is_lent(sizes[k]) ? sizes[k] : 0;
+            }
+        }
+    }
+    return lent;
+}
+
+enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
+                                 struct bm_reply_pieces *ret_pieces, struct bm_error *err)
+{
+    struct layout layout;
+    enum bm_status status = BM_OK;
+    if (!layout_make(&layout, batches, err))
+        return BM_RESOURCE_EXHAUSTED;
+    unsigned nlent = 0;
+    bool checked = layout_checked(&layout); // then it lies in one piece
+    uint64_t lent = checked ? 0 : layout_lent(&layout, &nlent);
+    uint64_t size = layout.size + (checked ? BM_CHECK_SIZE : 0);
+    // The pieces first, as they are aligned.
+    size_t table = (2u * nlent + 1) * sizeof(struct iovec);
+    unsigned char *heads = malloc(table + spare + (size - lent));
+    if (heads != NULL) {
+        struct iovec *pieces = (struct iovec *)heads;
+        struct writer writer = {.pieces = checked ? NULL : pieces};
+        writer.at = writer.begin = heads + table + spare;
+        layout_put(&layout, &writer);
+        if (checked) {
+            bm_check_put(writer.begin, layout.size);
+            writer.pieces = pieces;
+            writer.at += BM_CHECK_SIZE;
+        }
+        piece_end(&writer);
+        *ret_pieces = (struct bm_reply_pieces){pieces, writer.npieces, size, heads};
+    } else {
+        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
+    }
     layout_fini(&layout);
     return status;
 }

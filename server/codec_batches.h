@@ -9,6 +9,9 @@ enum bm_status bm_batches_encode(const struct bm_batches *batches,
                                  void *(*alloc)(void *context, size_t size), void *context,
                                  struct bm_error *err);
 
+enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
+                                 struct bm_reply_pieces *ret_pieces, struct bm_error *err);
+
 struct bm_batch_error { // lends its names from the pipeline
     Batchmill__V1__BatchError message;
     char text[BM_ERROR_WHERE_MAX + BM_ERROR_TEXT_MAX + 4];

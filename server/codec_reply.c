@@ -347,3 +347,38 @@ enum bm_status bm_reply_encode(const struct bm_reply *reply,
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
     return BM_OK;
 }
+
+// ---- In pieces ----
+
+struct head_room {
+    struct bm_reply_pieces *pieces;
+    size_t spare;
+};
+
+static void *pieces_alloc(void *context, size_t size) // all of it is one piece
+{
+    struct head_room *room = context;
+    size_t table = sizeof(struct iovec);
+    unsigned char *heads = malloc(table + room->spare + size);
+    if (heads == NULL)
+        return NULL;
+    struct iovec *pieces = (struct iovec *)heads;
+    pieces[0] = (struct iovec){heads + table + room->spare, size};
+    *room->pieces = (struct bm_reply_pieces){pieces, 1, size, heads};
+    return pieces[0].iov_base;
+}
+
+enum bm_status bm_reply_gather(const struct bm_reply *reply, size_t spare,
+                               struct bm_reply_pieces *ret_pieces, struct bm_error *err)
+{
+    if (reply->code == BM_OK && reply->kind == BM_CALL_NEXT_BATCHES)
+        return bm_batches_gather(&reply->batches, spare, ret_pieces, err);
+    struct head_room room = {ret_pieces, spare};
+    return bm_reply_encode(reply, pieces_alloc, &room, err);
+}
+
+void bm_reply_pieces_fini(struct bm_reply_pieces *pieces)
+{
+    free(pieces->heads); // and `pieces` with it
+    *pieces = (struct bm_reply_pieces){0};
+}

@@ -5,11 +5,23 @@
 #include "server/codec.h"
 #include "server/session_internal.h"
 
+enum {
+    // A reply for each small batch would cost more than the batch. So when others follow this fast,
+    // a reply waits for them: until a quarter of the window is there, or this long.
+    LINGER_NS = 200000,
+    FAST_NS = LINGER_NS / 8, // from one batch to the next
+};
+
 struct stream {
     struct session_holding holding;
     struct session_plan plan;
     struct bm_stream *stream;
     struct bm_stream_listener listener;
+    // How fast batches come of late, for who lingers.
+    uint64_t ready, ready_ns; // one past the last that is ready, and since when
+    uint64_t pace_ns;         // from one to the next, on average; 0: unknown
+    struct bm_timer linger;
+    bool lingering; // it is armed
 };
 
 static struct stream *stream_of(struct session_holding *holding)
@@ -106,30 +118,83 @@ static void stream_answer(struct stream *stream, struct bm_exchange *exchange, e
         stream_answer_batches(stream, exchange);
 }
 
-static void stream_serve(struct stream *stream)
+// One past the last batch that is ready.
+static uint64_t stream_ready(const struct stream *stream, const struct bm_stream_counts *counts)
 {
+    return stream->plan.first_seq + counts->batches + counts->skipped + counts->failed;
+}
+
+// Whether there may soon be more to answer this with, so that it should wait.
+static bool stream_lingers(const struct stream *stream, const struct bm_next_request *next)
+{
+    if (stream->pace_ns == 0 || stream->pace_ns > FAST_NS)
+        return false;
+    struct bm_stream_counts counts = bm_stream_counts(stream->stream);
+    uint64_t ready = stream_ready(stream, &counts), quarter = (stream->plan.prefetch + 1) / 4;
+    uint64_t wanted = next->max_batches < quarter ? next->max_batches : quarter;
+    uint64_t here = ready > next->first ? ready - next->first : 0;
+    return !counts.ended && here < wanted;
+}
+
+static void stream_measure(struct stream *stream)
+{
+    struct bm_stream_counts counts = bm_stream_counts(stream->stream);
+    uint64_t ready = stream_ready(stream, &counts), n = ready - stream->ready;
+    if (n == 0)
+        return;
+    uint64_t now_ns = session_now(stream->holding.session);
+    uint64_t each_ns = (now_ns - stream->ready_ns) / n + 1;
+    if (stream->ready_ns != 0) // what came together counts as much as it is
+        stream->pace_ns = stream->pace_ns == 0 ? each_ns : (7 * stream->pace_ns + each_ns) / 8;
+    stream->ready = ready;
+    stream->ready_ns = now_ns;
+}
+
+// Answers who waits, but for those who linger; `patience`: they may.
+static void stream_serve(struct stream *stream, bool patience)
+{
+    struct bm_executor *executor = stream->holding.session->config.executor;
     struct bm_node *end = &stream->holding.parked.head, *next;
+    bool lingers = false;
     for (struct bm_node *node = end->next; node != end; node = next) {
         next = node->next;
         struct bm_exchange *exchange = BM_CONTAINER(node, struct bm_exchange, node);
         enum bm_got got = stream_look(stream, exchange->request.next.first);
         if (!stream_can_answer(got))
             continue;
+        if (patience && got == BM_GOT_OUTCOME && stream_lingers(stream, &exchange->request.next)) {
+            lingers = true;
+            continue;
+        }
         session_unpark(exchange);
         stream_answer(stream, exchange, got);
     }
+    if (lingers && !stream->lingering)
+        executor->arm(executor, &stream->linger, session_now(stream->holding.session) + LINGER_NS);
+    else if (!lingers)
+        executor->disarm(executor, &stream->linger);
+    stream->lingering = lingers;
 }
 
 static void stream_changed(struct bm_stream_listener *listener)
 {
-    stream_serve(BM_CONTAINER(listener, struct stream, listener));
+    struct stream *stream = BM_CONTAINER(listener, struct stream, listener);
+    stream_measure(stream);
+    stream_serve(stream, true);
+}
+
+static void stream_lingered(struct bm_timer *timer)
+{
+    struct stream *stream = BM_CONTAINER(timer, struct stream, linger);
+    stream->lingering = false;
+    stream_serve(stream, false);
 }
 
 static enum bm_status stream_acknowledge(struct stream *stream, const struct bm_next_request *next,
                                          struct bm_error *err)
 {
     struct bm_stream_counts counts = bm_stream_counts(stream->stream);
-    uint64_t committed = stream->plan.first_seq + counts.batches + counts.skipped + counts.failed;
+    uint64_t committed = stream_ready(stream, &counts);
     if (next->ack > committed)
         return bm_fail(err, BM_INVALID_ARGUMENT, "ack",
                        "expected at most %llu, as later ones were never handed out, got %llu",
@@ -152,12 +217,15 @@ void session_stream_next(struct session_holding *holding, struct bm_exchange *ex
     enum bm_got got = BM_GOT_NOT_YET;
     if (next->max_batches > 0)
         got = stream_look(stream, next->first);
-    if (stream_can_answer(got))
+    bool lingers = got == BM_GOT_OUTCOME && next->wait_ms > 0 && stream_lingers(stream, next);
+    if (stream_can_answer(got) && !lingers)
         stream_answer(stream, exchange, got);
     else if (next->max_batches == 0)
         stream_answer_empty(holding, exchange);
     else if (session_park(holding, exchange, next->wait_ms, &error) != BM_OK)
         session_fail(holding->session, exchange, &error);
+    else if (lingers)
+        stream_serve(stream, true);
 }
 
 // ---- Opening and closing ----
@@ -180,7 +248,9 @@ static void stream_opened(struct session_holding *holding, struct bm_exchange *e
 static void stream_destroy(struct session_holding *holding)
 {
     struct stream *stream = stream_of(holding);
+    struct bm_executor *executor = holding->session->config.executor;
     holding->session->nstreams--;
+    executor->disarm(executor, &stream->linger);
     bm_stream_close(stream->stream);
     free(stream);
 }
@@ -206,6 +276,8 @@ void session_stream_open(struct bm_session *session, struct bm_exchange *exchang
     }
     stream->plan = plan;
     stream->listener.changed = stream_changed;
+    stream->linger.fire = stream_lingered;
+    stream->ready = plan.first_seq;
     status = session_hold(session, &stream->holding, &session_stream_type, request, &error);
     if (status != BM_OK)
         goto fail_stream;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/socket.h"
 #include "server/codec.h"
 #include "server/config.h"
 #include "server/transport_type.h"
@@ -107,20 +108,11 @@ static char *url_bound(const char *text, int port)
     return bound;
 }
 
-static bool url_is_stream(const char *url)
-{
-    static const char *const schemes[] = {"tcp", "ipc:", "unix:", "abstract:"};
-    bool is = false;
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
-        is |= strncmp(url, schemes[i], strlen(schemes[i])) == 0;
-    return is;
-}
-
 static enum bm_status transport_start(struct bm_transport *transport, const char *url,
                                       int *ret_port, struct bm_error *err)
 {
     enum bm_status status = BM_OK;
-    if (url_is_stream(url)) {
+    if (bm_url_is_tcp(url) || bm_url_is_ipc(url)) {
         if (transport->hub == NULL)
             status = bm_hub_new(&transport->config, &transport->hub, err);
         return status == BM_OK ? bm_hub_listen(transport->hub, url, ret_port, err) : status;

@@ -1,8 +1,8 @@
 // transport_type.h -- the two ways in which requests come. Layer: server (private; nng).
 //
-// transport.c picks one by the URL: transport_stream.c speaks the protocol of nng's REP over byte
-// streams (tcp, ipc), transport_nng.c leaves it to nng's own socket (inproc, ws).
-// Threads: as transport.h says; listen, stop and free on one thread.
+// transport.c picks one by the URL: transport_hub.c and transport_peer.c speak the protocol of
+// nng's REP on sockets of their own (tcp, ipc), transport_nng.c leaves it to nng's socket (inproc,
+// ws). Threads: as transport.h says; listen, stop and free on one thread.
 #pragma once
 #include <nng/nng.h>
 
@@ -22,7 +22,7 @@ enum bm_status bm_rep_listen(struct bm_rep *rep, const char *url, int *ret_port,
                              struct bm_error *err);
 void bm_rep_free(struct bm_rep *rep);
 
-// Byte streams.
+// Sockets and a thread of our own.
 struct bm_hub;
 enum bm_status bm_hub_new(const struct bm_transport_config *config, struct bm_hub **ret_hub,
                           struct bm_error *err);

@@ -7,50 +7,7 @@
 #include "base/clock.h"
 #include "client/c/error.h"
 #include "client/c/transport_type.h"
-
-// ---- Replies ----
-
-struct bm_client_message {
-    atomic_uint refs;
-    nng_msg *raw;
-};
-
-struct bm_client_message *bm_client_message_new(nng_msg *raw) // takes it, also on failure
-{
-    struct bm_client_message *message = malloc(sizeof *message);
-    if (message == NULL) {
-        nng_msg_free(raw);
-        return NULL;
-    }
-    atomic_init(&message->refs, 1);
-    message->raw = raw;
-    return message;
-}
-
-struct bm_client_message *bm_client_message_ref(struct bm_client_message *message)
-{
-    atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
-    return message;
-}
-
-struct bm_client_message *bm_client_message_unref(struct bm_client_message *message)
-{
-    if (message == NULL || atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) > 1)
-        return NULL;
-    nng_msg_free(message->raw);
-    free(message);
-    return NULL;
-}
-
-const void *bm_client_message_data(const struct bm_client_message *message)
-{
-    return nng_msg_body(message->raw);
-}
-
-size_t bm_client_message_size(const struct bm_client_message *message)
-{
-    return nng_msg_len(message->raw);
-}
+#include "net/socket.h"
 
 // ---- Which one ----
 
@@ -69,24 +26,21 @@ void bm_client_transport_log(const struct bm_client_transport_config *config, co
 }
 
 enum batchmill_code bm_client_transport_bad_url(const struct bm_client_transport_config *config,
-                                                int result, struct batchmill_error *error)
+                                                const char *why, struct batchmill_error *error)
 {
     return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
                           "expected a URL as tcp://host:port, ipc:///path, ws://host:port/path or "
                           "inproc://name, got \"%s\" (%s)",
-                          config->url, nng_strerror(result));
+                          config->url, why);
 }
 
 enum batchmill_code bm_client_transport_open(const struct bm_client_transport_config *config,
                                              struct bm_client_transport **ret_transport,
                                              struct batchmill_error *error)
 {
-    static const char *const streams[] = {"tcp://", "tcp4://", "tcp6://", "ipc://", "unix://"};
     const struct bm_client_transport_type *type = &bm_client_transport_nng;
-    for (size_t i = 0; i < sizeof streams / sizeof streams[0]; i++) {
-        if (strncmp(config->url, streams[i], strlen(streams[i])) == 0)
-            type = &bm_client_transport_stream;
-    }
+    if (bm_url_is_tcp(config->url) || bm_url_is_ipc(config->url))
+        type = &bm_client_transport_stream;
     // nng starts its threads with its first call. They inherit the signal mask, and must not take
     // signals that the application waits for in its own threads.
     sigset_t all, before;

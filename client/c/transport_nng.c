@@ -100,7 +100,7 @@ static enum batchmill_code req_open(const struct bm_client_transport_config *con
     nng_pipe_notify(req->socket, NNG_PIPE_EV_REM_POST, req_pipe, req);
     if ((result = req_configure(req)) != 0 || (result = req_dial(req)) != 0) {
         req_close(&req->base);
-        return bm_client_transport_bad_url(config, result, error);
+        return bm_client_transport_bad_url(config, nng_strerror(result), error);
     }
     *ret_transport = &req->base;
     return BATCHMILL_OK;

@@ -1,79 +1,81 @@
-// The protocol of nng's REQ over a byte stream: for tcp and ipc.
+// The protocol of nng's REQ on a socket of our own: for tcp and ipc.
 //
 // nng 1.5.2 forgets a receive or a send of its own sockets when their connection breaks between two
 // parts of a message: the connection is then never made again, and closing hangs (its issues 616
-// and 1636). Its streams do not: each operation here ends exactly once, with data or an error. So
-// the framing is ours, a hundred lines of it, and what a broken connection means is decided here.
+// and 1636); and each message goes through three of its threads. Here a thread per connection
+// makes it, reads from it, and makes it again when it is lost; requests are sent by whoever makes
+// them.
 //
-//     WAITING -> DIALING -> GREETING -> OPEN -> BREAKING -> WAITING
+//     WAITING -> DIALING -> GREETING -> OPEN -> WAITING
 //
-// A frame is a length of 8 bytes, big-endian (ipc: a byte 1 before it), a request id of 4 bytes
-// with its highest bit set, and the message. Either side first says "\0SP\0", its protocol, and
-// "\0\0".
-//
-// One operation of each kind is under way at most: dial or wait, receive, send. Their callbacks, on
-// nng's threads, are where things happen; a mutex guards all state, and is never held while nng
-// or a user's callback runs.
-#include <endian.h>
-#include <nng/nng.h>
-#include <stdio.h>
+// A mutex guards what the thread and the callers share, and is never held while the socket or a
+// user's callback works.
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "base/mutex.h"
 #include "base/state.h"
+#include "base/thread.h"
 #include "client/c/error.h"
 #include "client/c/transport_type.h"
+#include "net/frame.h"
+#include "net/socket.h"
 
 enum {
-    GREETING_BYTES = 8,
-    ID_BYTES = 4,
-    HEAD_BYTES_MAX = 1 + 8 + ID_BYTES,
     TICK_MS = 500, // how often it looks for replies that are late
+    DIAL_MS = 5000,
+    READ_BYTES = 4096, // of heads and short replies; what is longer is read where it stays
+    // For the rest of a long reply it is woken once so much has come.
+    LOW_WATER_BYTES = 128 * 1024,
 };
 
 #define NS_PER_MS UINT64_C(1000000)
 
-enum link_state { WAITING, DIALING, GREETING, OPEN, BREAKING, NSTATES };
+enum link_state { WAITING, DIALING, GREETING, OPEN, NSTATES };
 
 static const struct bm_state_rule link_rules[NSTATES] = {
     [WAITING] = {"waiting", BM_TO(DIALING)},
     [DIALING] = {"dialing", BM_TO(GREETING) | BM_TO(WAITING)},
-    [GREETING] = {"greeting", BM_TO(OPEN) | BM_TO(BREAKING)},
-    [OPEN] = {"open", BM_TO(BREAKING)},
-    [BREAKING] = {"breaking", BM_TO(WAITING)},
+    [GREETING] = {"greeting", BM_TO(OPEN) | BM_TO(WAITING)},
+    [OPEN] = {"open", BM_TO(WAITING)},
 };
 
 struct link {
     struct bm_client_transport base;
     struct bm_client_transport_config config;
     bool is_ipc;
-    nng_stream_dialer *dialer;
-    nng_aio *dial, *wait, *rx, *tx, *tick;
+    struct bm_client_pool *pool;
+    struct bm_thread thread;
+    int wake; // an eventfd: the thread is to look again
 
     struct bm_mutex mutex; // of what follows
-    struct bm_cond called; // a callback of a call is over
+    struct bm_cond called; // a callback of a call is over, or a send
     enum link_state state;
     bool closing, was_connected;
     uint64_t since_ns; // when it was made or lost
-    uint64_t heard_ns; // the last bytes that came
-    uint32_t backoff_ms;
-    nng_stream *stream;
-    struct bm_list calls; // all of them
+    struct bm_list calls;
     uint32_t last_id;
-
-    // What comes: `rx` runs while rx_busy, and these are its own meanwhile.
-    bool rx_busy;
-    unsigned char head[HEAD_BYTES_MAX];
-    nng_msg *message; // NULL while its head is read
-    size_t got;       // of the head, or of the message
-    // What goes.
-    bool tx_busy;
-    struct bm_buffer going, next; // `tx` sends the first; frames are added to the second
+    bool sending;                 // somebody is about to send `going`
+    bool blocked;                 // the socket does not take the rest of `going` yet
+    struct bm_buffer going, next; // frames are added to the second
     size_t sent;
+
+    // The thread's.
+    int fd; // whoever sends may use it too
+    uint64_t heard_ns, ticked_ns;
+    uint32_t backoff_ms;
+    int low_water;
+    unsigned char head[BM_FRAME_HEAD_MAX];
+    struct bm_client_message *message; // NULL while its head is read
+    size_t got;                        // of the head, or of the message
 };
 
 struct link_call {
@@ -89,14 +91,16 @@ struct link_call {
     bool busy, calling, closing;
 };
 
-static void link_move(struct link *link, enum link_state next)
+static void link_move(struct link *link, enum link_state next) BM_REQUIRES(link->mutex)
 {
     link->state = (enum link_state)bm_state_next(link_rules, (int)link->state, (int)next);
 }
 
-static size_t head_bytes(const struct link *link)
+static void link_enter(struct link *link, enum link_state next)
 {
-    return link->is_ipc ? HEAD_BYTES_MAX : HEAD_BYTES_MAX - 1;
+    bm_mutex_lock(&link->mutex);
+    link_move(link, next);
+    bm_mutex_unlock(&link->mutex);
 }
 
 static struct link_call *call_at(struct bm_node *node)
@@ -104,311 +108,365 @@ static struct link_call *call_at(struct bm_node *node)
     return BM_CONTAINER(node, struct link_call, node);
 }
 
-// ---- Breaking: both directions end, then the stream goes, and a new one is dialled ----
+// ---- Waiting ----
 
-static void link_wait(struct link *link) BM_REQUIRES(link->mutex)
+static void link_wake(struct link *link)
 {
-    nng_sleep_aio((nng_duration)link->backoff_ms, link->wait);
-    link->backoff_ms *= 2;
-    if (link->backoff_ms > BM_CLIENT_RECONNECT_MAX_MS)
-        link->backoff_ms = BM_CLIENT_RECONNECT_MAX_MS;
+    const uint64_t one = 1;
+    while (write(link->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
 }
 
-// The stream, to be freed without the mutex, once nothing uses it any more.
-static nng_stream *link_part(struct link *link) BM_REQUIRES(link->mutex)
+static bool link_is_closing(struct link *link)
 {
-    if (link->state != BREAKING || link->rx_busy || link->tx_busy || link->closing)
-        return NULL; // when closing, link_free() does it
-    nng_stream *stream = link->stream;
-    link->stream = NULL;
-    nng_msg_free(link->message);
-    link->message = NULL;
-    link->got = link->sent = 0;
-    bm_buffer_clear(&link->going);
-    bm_buffer_clear(&link->next);
-    link_move(link, WAITING);
-    link_wait(link);
-    return stream;
+    bm_mutex_lock(&link->mutex);
+    bool closing = link->closing;
+    bm_mutex_unlock(&link->mutex);
+    return closing;
 }
 
-// True: the user is to be told that the connection is lost.
-static bool link_break(struct link *link) BM_REQUIRES(link->mutex)
+// Waits for the socket (none: -1), or until it is woken. What happened to the socket.
+static short link_poll(const struct link *link, int fd, short events, int ms)
 {
-    if (link->state != OPEN && link->state != GREETING)
-        return false;
-    bool lost = link->state == OPEN && !link->closing;
-    if (lost)
-        link->since_ns = bm_client_transport_now_ns();
-    link_move(link, BREAKING);
-    nng_stream_close(link->stream); // ends what is under way, with an error
-    return lost;
+    struct pollfd fds[] = {{.fd = link->wake, .events = POLLIN}, {.fd = fd, .events = events}};
+    uint64_t count;
+    if (poll(fds, 2, ms) <= 0)
+        return 0;
+    if (fds[0].revents != 0 && read(link->wake, &count, sizeof count) < 0 && errno != EAGAIN)
+        return POLLERR;
+    return fds[1].revents;
 }
 
-static void link_tell_lost(const struct link *link)
+// Until then, or the link is closed; what happened to the socket, if anything.
+static short link_wait_for(struct link *link, int fd, short events, uint64_t ms)
 {
-    bm_client_transport_log(&link->config,
-                            "the connection is lost; connecting again in 50 ms, then less often");
+    uint64_t end_ns = bm_client_transport_now_ns() + ms * NS_PER_MS;
+    for (;;) {
+        uint64_t now_ns = bm_client_transport_now_ns();
+        if (now_ns >= end_ns || link_is_closing(link))
+            return 0;
+        short seen = link_poll(link, fd, events, (int)((end_ns - now_ns) / NS_PER_MS) + 1);
+        if (seen != 0)
+            return seen;
+    }
 }
 
 // ---- Sending ----
 
-static void link_send_on(struct link *link) BM_REQUIRES(link->mutex)
+// Sends what is in `going`, as far as the socket takes it. Gives the mutex back meanwhile.
+static void link_write(struct link *link) BM_REQUIRES(link->mutex)
 {
-    nng_iov iov = {link->going.data + link->sent, link->going.size - link->sent};
-    nng_aio_set_iov(link->tx, 1, &iov);
-    nng_stream_send(link->stream, link->tx);
+    int fd = link->fd;
+    const unsigned char *from = link->going.data + link->sent;
+    size_t size = link->going.size - link->sent;
+    link->sending = true;
+    link->blocked = false;
+    bm_mutex_unlock(&link->mutex);
+    ssize_t n = send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    bool broken = n < 0 && errno != EAGAIN && errno != EINTR;
+    if (broken)
+        (void)shutdown(fd, SHUT_RDWR); // the thread sees that
+    bm_mutex_lock(&link->mutex);
+    link->sending = false;
+    link->sent += n > 0 ? (size_t)n : 0;
+    link->blocked = !broken && link->sent < link->going.size;
+    if (broken)
+        bm_buffer_clear(&link->going);
+    if (link->blocked)
+        link_wake(link);
+    if (link->state != OPEN)
+        bm_cond_broadcast(&link->called);
 }
 
 static void link_pump(struct link *link) BM_REQUIRES(link->mutex)
 {
-    if (link->tx_busy || link->state != OPEN || link->next.size == 0)
-        return;
-    struct bm_buffer empty = link->going;
-    link->going = link->next;
-    link->next = empty;
-    bm_buffer_clear(&link->next);
-    link->sent = 0;
-    link->tx_busy = true;
-    link_send_on(link);
+    while (link->state == OPEN && !link->sending && !link->blocked && link->next.size > 0) {
+        struct bm_buffer empty = link->going;
+        link->going = link->next;
+        link->next = empty;
+        bm_buffer_clear(&link->next);
+        link->sent = 0;
+        link_write(link);
+    }
 }
 
 // False: out of memory.
 static bool link_frame(struct link *link, struct link_call *call) BM_REQUIRES(link->mutex)
 {
-    unsigned char head[HEAD_BYTES_MAX], *at = head;
-    uint64_t size = htobe64(ID_BYTES + call->request.size);
-    uint32_t id = htobe32(call->id);
-    if (link->is_ipc)
-        *at++ = 1;
-    memcpy(at, &size, sizeof size);
-    memcpy(at + sizeof size, &id, sizeof id);
+    size_t head = bm_frame_head_bytes(link->is_ipc), size = call->request.size;
     call->sent_ns = bm_client_transport_now_ns();
-    unsigned char *frame = bm_buffer_extend(&link->next, head_bytes(link) + call->request.size);
+    unsigned char *frame = bm_buffer_extend(&link->next, head + size);
     if (frame == NULL) {
         link->next.failed = false; // what is in it goes
         return false;
     }
-    memcpy(frame, head, head_bytes(link));
-    memcpy(frame + head_bytes(link), call->request.data, call->request.size);
+    bm_frame_head_put(frame, link->is_ipc, size, call->id);
+    memcpy(frame + head, call->request.data, size);
     return true;
-}
-
-static void link_sent(void *context)
-{
-    struct link *link = context;
-    bool lost = false;
-    bm_mutex_lock(&link->mutex);
-    link->tx_busy = false;
-    if (nng_aio_result(link->tx) != 0) {
-        lost = link_break(link);
-    } else if (link->state == OPEN || link->state == GREETING) {
-        link->sent += nng_aio_count(link->tx);
-        if (link->sent < link->going.size) {
-            link->tx_busy = true;
-            link_send_on(link);
-        } else {
-            link_pump(link);
-        }
-    }
-    nng_stream *stream = link_part(link);
-    bm_mutex_unlock(&link->mutex);
-    nng_stream_free(stream);
-    if (lost)
-        link_tell_lost(link);
 }
 
 // ---- Receiving ----
 
-static void link_receive(struct link *link) BM_REQUIRES(link->mutex)
+// Takes the message that is here to the call that waits for it.
+static void link_deliver(struct link *link)
 {
-    nng_iov iov;
-    size_t head = link->state == GREETING ? GREETING_BYTES : head_bytes(link);
-    if (link->message == NULL)
-        iov = (nng_iov){link->head + link->got, head - link->got};
-    else
-        iov = (nng_iov){(char *)nng_msg_body(link->message) + link->got,
-                        nng_msg_len(link->message) - link->got};
-    link->rx_busy = true;
-    nng_aio_set_iov(link->rx, 1, &iov);
-    nng_stream_recv(link->stream, link->rx);
-}
-
-// The greeting is here; false: the other side is no server of ours.
-static bool link_greeted(struct link *link) BM_REQUIRES(link->mutex)
-{
-    static const unsigned char expected[GREETING_BYTES] = {0, 'S', 'P', 0, 0, 0x31, 0, 0}; // REP
-    if (memcmp(link->head, expected, sizeof expected) != 0)
-        return false;
-    link_move(link, OPEN);
-    link->since_ns = link->heard_ns;
-    link->backoff_ms = BM_CLIENT_RECONNECT_MS;
-    struct bm_node *end = &link->calls.head;
-    for (struct bm_node *node = end->next; node != end; node = node->next) {
-        if (call_at(node)->busy)
-            (void)link_frame(link, call_at(node)); // else the tick sends it
-    }
-    if (!link->tx_busy)
-        link_pump(link);
-    return true;
-}
-
-// The head of a frame is here; false: it is none, or too long, or there is no memory for it.
-static bool link_headed(struct link *link) BM_REQUIRES(link->mutex)
-{
-    const unsigned char *at = link->head;
-    uint64_t size;
-    if (link->is_ipc && *at++ != 1)
-        return false;
-    memcpy(&size, at, sizeof size);
-    size = be64toh(size);
-    // The id stays before the message, as nng's own REQ has it: tensors are aligned for that.
-    if (size < ID_BYTES || size - ID_BYTES > link->config.max_message_bytes ||
-        nng_msg_alloc(&link->message, (size_t)size) != 0)
-        return false;
-    memcpy(nng_msg_body(link->message), at + sizeof size, ID_BYTES);
-    link->got = ID_BYTES;
-    return true;
-}
-
-// Takes the message that is here to the call that waits for it. Gives the mutex back meanwhile.
-static void link_deliver(struct link *link) BM_REQUIRES(link->mutex)
-{
-    nng_msg *raw = link->message;
-    uint32_t id;
-    memcpy(&id, nng_msg_body(raw), sizeof id);
-    id = be32toh(id);
-    nng_msg_trim(raw, ID_BYTES);
+    struct bm_client_message *message = link->message;
+    uint32_t id = bm_frame_id(link->head, link->is_ipc);
+    struct link_call *call = NULL;
     link->message = NULL;
     link->got = 0;
-    struct link_call *call = NULL;
+    bm_mutex_lock(&link->mutex);
     struct bm_node *end = &link->calls.head;
     for (struct bm_node *node = end->next; node != end && call == NULL; node = node->next) {
         if (call_at(node)->busy && call_at(node)->id == id)
             call = call_at(node);
     }
+    if (call != NULL) {
+        call->busy = false;
+        call->calling = true;
+    }
+    bm_mutex_unlock(&link->mutex);
     if (call == NULL) { // answered already, or given up
-        nng_msg_free(raw);
+        bm_client_message_unref(message);
         return;
     }
-    call->busy = false;
-    call->calling = true;
-    bm_mutex_unlock(&link->mutex);
-    call->done(call->context, bm_client_message_new(raw));
+    call->done(call->context, message);
     bm_mutex_lock(&link->mutex);
     call->calling = false;
     bm_cond_broadcast(&link->called);
+    bm_mutex_unlock(&link->mutex);
 }
 
-// False: the connection is of no use any more.
-static bool link_take(struct link *link, bool *ret_back) BM_REQUIRES(link->mutex)
+// The head of a frame is here; false: it is none, or too long, or there is no memory for it.
+static bool link_headed(struct link *link)
 {
-    link->got += nng_aio_count(link->rx);
-    link->heard_ns = bm_client_transport_now_ns();
-    if (link->state == GREETING) {
-        if (link->got < GREETING_BYTES)
-            return true;
-        link->got = 0;
-        *ret_back = link->was_connected;
-        link->was_connected = true;
-        return link_greeted(link);
-    }
-    if (link->message == NULL && link->got == head_bytes(link) && !link_headed(link))
+    uint64_t size;
+    if (!bm_frame_length(link->head, link->is_ipc, &size) || size > link->config.max_message_bytes)
         return false;
-    if (link->message != NULL && link->got == nng_msg_len(link->message))
+    link->message = bm_client_message_alloc(link->pool, (size_t)size);
+    link->got = 0;
+    return link->message != NULL;
+}
+
+static size_t link_wants(const struct link *link)
+{
+    size_t all = link->message == NULL ? bm_frame_head_bytes(link->is_ipc)
+                                       : bm_client_message_size(link->message);
+    return all - link->got;
+}
+
+// Another `n` bytes are where they belong. False: the connection is of no use any more.
+static bool link_took(struct link *link, size_t n)
+{
+    link->got += n;
+    if (link_wants(link) > 0)
+        return true;
+    if (link->message == NULL && !link_headed(link))
+        return false;
+    if (link->message != NULL && link_wants(link) == 0)
         link_deliver(link);
     return true;
 }
 
-static void link_received(void *context)
+static bool link_feed(struct link *link, const unsigned char *bytes, size_t size)
 {
-    struct link *link = context;
-    bool lost = false, back = false;
-    bm_mutex_lock(&link->mutex);
-    bool good = nng_aio_result(link->rx) == 0 && (link->state == OPEN || link->state == GREETING);
-    good = good && link_take(link, &back);
-    link->rx_busy = false; // only now: the stream lives as long as this runs
-    if (good && (link->state == OPEN || link->state == GREETING))
-        link_receive(link);
-    else
-        lost = link_break(link);
-    nng_stream *stream = link_part(link);
-    bm_mutex_unlock(&link->mutex);
-    nng_stream_free(stream);
-    if (back && good)
-        bm_client_transport_log(&link->config, "the connection is back");
-    if (lost)
-        link_tell_lost(link);
-}
-
-// ---- Connecting ----
-
-static void link_waited(void *context)
-{
-    struct link *link = context;
-    bm_mutex_lock(&link->mutex);
-    if (nng_aio_result(link->wait) == 0 && !link->closing) {
-        link_move(link, DIALING);
-        nng_stream_dialer_dial(link->dialer, link->dial);
+    while (size > 0) {
+        unsigned char *to =
+            link->message == NULL ? link->head : bm_client_message_bytes(link->message);
+        size_t n = link_wants(link) < size ? link_wants(link) : size;
+        memcpy(to + link->got, bytes, n);
+        if (!link_took(link, n))
+            return false;
+        bytes += n;
+        size -= n;
     }
-    bm_mutex_unlock(&link->mutex);
+    return true;
 }
 
-static void link_dialed(void *context)
+// How much has to come before poll() tells of it.
+static void link_low_water(struct link *link, size_t bytes)
 {
-    static const unsigned char greeting[GREETING_BYTES] = {0, 'S', 'P', 0, 0, 0x30, 0, 0}; // REQ
-    struct link *link = context;
-    bm_mutex_lock(&link->mutex);
-    if (nng_aio_result(link->dial) != 0) {
-        link_move(link, WAITING);
-        if (!link->closing)
-            link_wait(link);
-    } else {
-        link->stream = nng_aio_get_output(link->dial, 0);
-        link_move(link, GREETING);
-        link->heard_ns = bm_client_transport_now_ns();
-        link->got = link->sent = 0;
-        bm_buffer_clear(&link->going);
-        bm_buffer_add(&link->going, greeting, sizeof greeting);
-        if (!bm_buffer_failed(&link->going)) {
-            link->tx_busy = true;
-            link_send_on(link);
-        }
-        link_receive(link);
-        if (link->closing || !link->tx_busy)
-            (void)link_break(link);
-    }
-    bm_mutex_unlock(&link->mutex);
+    int low_water = bytes < LOW_WATER_BYTES ? 1 : LOW_WATER_BYTES;
+    if (low_water != link->low_water &&
+        setsockopt(link->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) == 0)
+        link->low_water = low_water;
 }
+
+enum received { SOMETHING, NOTHING, THE_END };
+
+static enum received link_read(struct link *link)
+{
+    unsigned char bytes[READ_BYTES];
+    size_t wants = link->message == NULL ? 0 : link_wants(link);
+    struct iovec pieces[2] = {{NULL, wants}, {bytes, sizeof bytes}};
+    if (wants > 0)
+        pieces[0].iov_base = bm_client_message_bytes(link->message) + link->got;
+    struct msghdr message = {.msg_iov = pieces + (wants == 0), .msg_iovlen = wants == 0 ? 1 : 2};
+    ssize_t n = recvmsg(link->fd, &message, MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? NOTHING : THE_END;
+    if (n == 0)
+        return THE_END;
+    size_t direct = (size_t)n < wants ? (size_t)n : wants;
+    link->heard_ns = bm_client_transport_now_ns();
+    if (direct > 0 && !link_took(link, direct))
+        return THE_END;
+    return link_feed(link, bytes, (size_t)n - direct) ? SOMETHING : THE_END;
+}
+
+// ---- A connection's life ----
 
 // What the timer of REQ does: a request without a reply is sent again; and a connection on which
-// nothing comes any more, though something must, is given up for a new one.
-static void link_ticked(void *context)
+// nothing comes any more, though something must, is given up for a new one: false.
+static bool link_tick(struct link *link)
 {
-    struct link *link = context;
-    bool lost = false;
-    if (nng_aio_result(link->tick) != 0)
-        return;
-    bm_mutex_lock(&link->mutex);
     uint64_t now_ns = bm_client_transport_now_ns();
     uint64_t late_ns = BM_CLIENT_RESEND_MS * NS_PER_MS;
-    bool waits = link->state == GREETING;
+    bool waits = false;
+    if (now_ns - link->ticked_ns < TICK_MS * NS_PER_MS)
+        return true;
+    link->ticked_ns = now_ns;
+    bm_mutex_lock(&link->mutex);
     struct bm_node *end = &link->calls.head;
     for (struct bm_node *node = end->next; node != end; node = node->next) {
         struct link_call *call = call_at(node);
         if (!call->busy || now_ns - call->sent_ns < late_ns)
             continue;
         waits = true;
-        if (link->state == OPEN)
-            (void)link_frame(link, call);
+        (void)link_frame(link, call);
     }
-    if (waits && now_ns - link->heard_ns > 2 * late_ns)
-        lost = link_break(link);
     link_pump(link);
-    if (!link->closing)
-        nng_sleep_aio(TICK_MS, link->tick);
     bm_mutex_unlock(&link->mutex);
+    return !waits || now_ns - link->heard_ns <= 2 * late_ns;
+}
+
+// What is left to send goes, when the socket takes it. Whether there still is something.
+static bool link_unblock(struct link *link, bool writable)
+{
+    bm_mutex_lock(&link->mutex);
+    if (link->blocked && writable) {
+        link_write(link);
+        link_pump(link);
+    }
+    bool blocked = link->blocked;
+    bm_mutex_unlock(&link->mutex);
+    return blocked;
+}
+
+// Until the connection is lost, or the link is closed.
+static void link_serve(struct link *link)
+{
+    while (link_tick(link)) {
+        enum received received = link_read(link);
+        if (received == THE_END || link_is_closing(link))
+            return;
+        if (received == SOMETHING)
+            continue;
+        bool blocked = link_unblock(link, false);
+        link_low_water(link, link->message == NULL ? 0 : link_wants(link));
+        short seen = link_poll(link, link->fd, blocked ? POLLIN | POLLOUT : POLLIN, TICK_MS);
+        if ((seen & POLLOUT) != 0)
+            (void)link_unblock(link, true);
+    }
+}
+
+// Connected to one of the addresses, or -1.
+static int link_connect(struct link *link)
+{
+    struct bm_addresses addresses;
+    if (bm_url_resolve(link->config.url, false, &addresses, NULL) != BM_OK)
+        return -1;
+    for (unsigned i = 0; i < addresses.n; i++) {
+        int fd = bm_socket_connect(&addresses.list[i]);
+        if (fd >= 0 && link_wait_for(link, fd, POLLOUT, DIAL_MS) != 0 && bm_socket_error(fd) == 0)
+            return fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    return -1;
+}
+
+// False: the other side is no server of ours, or says nothing.
+static bool link_greet(struct link *link)
+{
+    unsigned char bytes[BM_GREETING_BYTES];
+    bm_greeting_put(bytes, BM_GREETING_REQ);
+    if (send(link->fd, bytes, sizeof bytes, MSG_NOSIGNAL) != sizeof bytes)
+        return false; // a new socket takes that much at once
+    for (size_t got = 0; got < sizeof bytes;) {
+        if (link_wait_for(link, link->fd, POLLIN, UINT64_C(2) * BM_CLIENT_RESEND_MS) == 0)
+            return false;
+        ssize_t n = recv(link->fd, bytes + got, sizeof bytes - got, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return false;
+        got += n > 0 ? (size_t)n : 0;
+    }
+    return bm_greeting_is(bytes, BM_GREETING_REP);
+}
+
+static void link_begin(struct link *link)
+{
+    link->heard_ns = link->ticked_ns = bm_client_transport_now_ns();
+    link->backoff_ms = BM_CLIENT_RECONNECT_MS;
+    link->got = 0;
+    link->low_water = 1;
+    bm_mutex_lock(&link->mutex);
+    bool back = link->was_connected;
+    link->was_connected = true;
+    link->since_ns = link->heard_ns;
+    link_move(link, OPEN);
+    struct bm_node *end = &link->calls.head;
+    for (struct bm_node *node = end->next; node != end; node = node->next) {
+        if (call_at(node)->busy)
+            (void)link_frame(link, call_at(node)); // else the tick sends it
+    }
+    link_pump(link);
+    bm_mutex_unlock(&link->mutex);
+    if (back)
+        bm_client_transport_log(&link->config, "the connection is back");
+}
+
+static void link_end(struct link *link)
+{
+    bm_mutex_lock(&link->mutex);
+    bool lost = link->state == OPEN && !link->closing;
+    if (link->state == OPEN)
+        link->since_ns = bm_client_transport_now_ns();
+    link_move(link, WAITING);
+    while (link->sending) // it uses the socket
+        bm_cond_wait(&link->called, &link->mutex);
+    link->blocked = false;
+    link->sent = 0;
+    bm_buffer_clear(&link->going);
+    bm_buffer_clear(&link->next);
+    bm_mutex_unlock(&link->mutex);
+    link->message = bm_client_message_unref(link->message);
+    close(link->fd);
     if (lost)
-        link_tell_lost(link);
+        bm_client_transport_log(
+            &link->config, "the connection is lost; connecting again in 50 ms, then less often");
+}
+
+static void *link_run(void *context)
+{
+    struct link *link = context;
+    while (!link_is_closing(link)) {
+        link_enter(link, DIALING);
+        link->fd = link_connect(link);
+        link_enter(link, link->fd < 0 ? WAITING : GREETING);
+        if (link->fd >= 0) {
+            if (link_greet(link)) {
+                link_begin(link);
+                link_serve(link);
+            }
+            link_end(link);
+        }
+        (void)link_wait_for(link, -1, 0, link->backoff_ms);
+        link->backoff_ms *= 2;
+        if (link->backoff_ms > BM_CLIENT_RECONNECT_MAX_MS)
+            link->backoff_ms = BM_CLIENT_RECONNECT_MAX_MS;
+    }
+    return NULL;
 }
 
 // ---- Its life ----
@@ -420,16 +478,9 @@ static struct link *link_of(struct bm_client_transport *transport)
 
 static void link_free(struct link *link)
 {
-    nng_aio *const aios[] = {link->dial, link->wait, link->rx, link->tx, link->tick};
-    // Each callback ends, and starts nothing new: `closing` and a closed stream see to that.
-    for (size_t i = 0; i < sizeof aios / sizeof aios[0]; i++)
-        nng_aio_stop(aios[i]);
-    for (size_t i = 0; i < sizeof aios / sizeof aios[0]; i++)
-        nng_aio_free(aios[i]);
-    // In this order: the stream, which nng frees in the background, takes the dialer with it.
-    nng_stream_dialer_free(link->dialer);
-    nng_stream_free(link->stream);
-    nng_msg_free(link->message);
+    bm_client_pool_close(link->pool);
+    if (link->wake >= 0)
+        close(link->wake);
     bm_buffer_fini(&link->going);
     bm_buffer_fini(&link->next);
     bm_cond_fini(&link->called);
@@ -443,67 +494,41 @@ static void link_close(struct bm_client_transport *transport)
     BM_ASSERT(bm_list_empty(&link->calls));
     bm_mutex_lock(&link->mutex);
     link->closing = true;
-    (void)link_break(link);
     bm_mutex_unlock(&link->mutex);
-    nng_stream_dialer_close(link->dialer);
+    link_wake(link);
+    bm_thread_join(&link->thread);
     link_free(link);
-}
-
-static int link_make_aios(struct link *link)
-{
-    const struct {
-        nng_aio **aio;
-        void (*done)(void *context);
-    } aios[] = {{&link->dial, link_dialed},
-                {&link->wait, link_waited},
-                {&link->rx, link_received},
-                {&link->tx, link_sent},
-                {&link->tick, link_ticked}};
-    int result = 0;
-    for (size_t i = 0; i < sizeof aios / sizeof aios[0] && result == 0; i++) {
-        result = nng_aio_alloc(aios[i].aio, aios[i].done, link);
-        if (result == 0)
-            nng_aio_set_timeout(*aios[i].aio, NNG_DURATION_INFINITE);
-    }
-    return result;
 }
 
 static enum batchmill_code link_open(const struct bm_client_transport_config *config,
                                      struct bm_client_transport **ret_transport,
                                      struct batchmill_error *error)
 {
+    struct bm_error why;
+    if (bm_url_check(config->url, &why) != BM_OK)
+        return bm_client_transport_bad_url(config, why.text, error);
     struct link *link = calloc(1, sizeof *link);
     if (link == NULL)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory");
     link->base.type = &bm_client_transport_stream;
     link->config = *config;
-    link->is_ipc = strncmp(config->url, "tcp", 3) != 0;
+    link->is_ipc = bm_url_is_ipc(config->url);
     link->backoff_ms = BM_CLIENT_RECONNECT_MS;
     link->since_ns = bm_client_transport_now_ns();
     link->last_id = (uint32_t)link->since_ns; // unlike those of a connection before
+    link->pool = bm_client_pool_new();
+    link->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     bm_mutex_init(&link->mutex);
     bm_cond_init(&link->called);
     bm_list_init(&link->calls);
     bm_buffer_init(&link->going);
     bm_buffer_init(&link->next);
-    int result = link_make_aios(link);
-    bool made = result == 0;
-    if (made)
-        result = nng_stream_dialer_alloc(&link->dialer, config->url);
-    if (result != 0) {
+    if (link->pool == NULL || link->wake < 0 ||
+        bm_thread_start(&link->thread, "bm:link", link_run, link, NULL) != BM_OK) {
         link_free(link);
-        if (made)
-            return bm_client_transport_bad_url(config, result, error);
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory");
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED,
+                              "cannot start a connection: out of memory, threads or descriptors");
     }
-    // Only TCP has them; a peer whose machine vanished would stay for ever without the first.
-    (void)nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_KEEPALIVE, true);
-    (void)nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_NODELAY, true);
-    bm_mutex_lock(&link->mutex);
-    link_move(link, DIALING);
-    nng_stream_dialer_dial(link->dialer, link->dial);
-    bm_mutex_unlock(&link->mutex);
-    nng_sleep_aio(TICK_MS, link->tick);
     *ret_transport = &link->base;
     return BATCHMILL_OK;
 }
@@ -553,7 +578,7 @@ static bool link_call_start(struct bm_client_call *base, const void *bytes, size
         // Without a connection it goes when there is one.
         started = link->state != OPEN || link_frame(link, call);
         call->busy = started;
-        link_pump(link);
+        link_pump(link); // from here on the call may be over, and gone
     }
     bm_mutex_unlock(&link->mutex);
     return started;

@@ -1,8 +1,8 @@
 // transport_type.h -- what each way to carry requests provides. Layer: client/c (private; nng).
 //
-// transport.c picks one by the URL: transport_stream.c speaks the protocol of nng's REQ over byte
-// streams (tcp, ipc); transport_nng.c leaves it to nng's own sockets (inproc, ws).
-// Threads: as transport.h says.
+// transport.c picks one by the URL: transport_stream.c speaks the protocol of nng's REQ on sockets
+// of its own (tcp, ipc); transport_nng.c leaves it to nng's own sockets (inproc, ws). Threads: as
+// transport.h says.
 #pragma once
 #include <nng/nng.h>
 #include <stdatomic.h>
@@ -30,9 +30,20 @@ struct bm_client_call { // likewise
     const struct bm_client_transport_type *type;
 };
 
+// ---- message.c ----
+
 struct bm_client_message *bm_client_message_new(nng_msg *raw); // takes it; NULL: out of memory
+struct bm_client_pool; // memory of messages that are no more; they may outlive it
+struct bm_client_pool *bm_client_pool_new(void);
+void bm_client_pool_close(struct bm_client_pool *pool);
+// To be filled. The first byte lies so that tensors are 64-byte aligned. NULL: out of memory.
+struct bm_client_message *bm_client_message_alloc(struct bm_client_pool *pool, size_t size);
+unsigned char *bm_client_message_bytes(struct bm_client_message *message);
+
+// ---- transport.c ----
+
 void bm_client_transport_log(const struct bm_client_transport_config *config, const char *what);
 uint64_t bm_client_transport_now_ns(void);
-// What an nng function that cannot work with this URL gives.
+// A URL that can never work, and why.
 enum batchmill_code bm_client_transport_bad_url(const struct bm_client_transport_config *config,
-                                                int result, struct batchmill_error *error);
+                                                const char *why, struct batchmill_error *error);

@@ -31,6 +31,7 @@ bool bm_client_window_init(struct bm_client_window *window, uint64_t first_seq, 
     *window = (struct bm_client_window){
         .base = first_seq,
         .want = first_seq,
+        .acked = first_seq,
         .end_seq = end_seq,
         .size = prefetch + 1,
         .drop = drop,
@@ -69,11 +70,16 @@ void bm_client_window_rewind(struct bm_client_window *window, uint64_t end_seq)
     window_count_empty(window);
 }
 
+static uint32_t window_quarter(const struct bm_client_window *window)
+{
+    return window->size / 4 > 1 ? window->size / 4 : 1;
+}
+
 static void window_move(struct bm_client_window *window, uint64_t base)
 {
     uint64_t before = window_stop(window);
     window->base = window->want = base;
-    window->ack_due = true;
+    window->ack_due |= base - window->acked >= window_quarter(window);
     uint64_t after = window_stop(window);
     if (after > before)
         window->nempty += (uint32_t)(after - before);
@@ -103,7 +109,7 @@ static bool window_must_ask(struct bm_client_window *window)
 {
     if (window->nempty == 0 || window->nasks == BM_CLIENT_ASKS_MAX)
         return false;
-    uint32_t enough = window->size / 4 > 1 ? window->size / 4 : 1;
+    uint32_t enough = window_quarter(window);
     uint32_t piece = window_piece(window);
     return window->nasks == 0 || window->nempty >= (piece < enough ? piece : enough) ||
            window_slot(window, window->want)->state == BM_CLIENT_EMPTY;
@@ -127,12 +133,14 @@ bool bm_client_window_next_ask(struct bm_client_window *window, struct bm_client
         window->nempty -= count;
         window->nasks++;
         window->ack_due = false;
+        window->acked = window->base;
         *ret_ask = (struct bm_client_ask){first, count, window->base};
         return true;
     }
     if (window->ack_due && !window->acking && window->base < window->end_seq) {
         window->acking = true;
         window->ack_due = false;
+        window->acked = window->base;
         *ret_ask = (struct bm_client_ask){window->want, 0, window->base};
         return true;
     }
@@ -176,7 +184,7 @@ void bm_client_window_end(struct bm_client_window *window, uint64_t end_seq)
 void bm_client_window_answered(struct bm_client_window *window, const struct bm_client_ask *ask,
                                bool lost)
 {
-    if (lost && ask->ack == window->base)
+    if (lost && ask->ack == window->acked)
         window->ack_due = true;
     if (ask->count == 0) {
         window->acking = false;

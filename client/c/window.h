@@ -16,8 +16,7 @@
 // reply holds few, are asked for in pieces of as many as fit a reply, all at once; small ones as
 // soon as a quarter of the window is to be had, or nothing is under way; the batch that the
 // consumer waits for always at once. And an ack alone, one at a time, carries the news that the
-// consumer has moved on whenever no other ask does: the server's window is never kept waiting for
-// that.
+// consumer has moved on by a quarter of the window when no other ask does.
 //
 // Threads: not synchronised; with the client's mutex held.
 #pragma once
@@ -58,7 +57,8 @@ struct bm_client_window {
     uint32_t nasks;   // with a count, under way
     bool started;     // the consumer has asked for its first
     bool acking;      // an ask that only acks is under way
-    bool ack_due;     // the server was not told of `base` yet
+    bool ack_due;     // the server is to be told of `base` soon
+    uint64_t acked;   // what it was told last
     uint64_t batch_bytes;
     uint64_t skipped, failed; // passed or handed out so far
     struct bm_client_slot *slots;

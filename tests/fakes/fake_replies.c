@@ -102,11 +102,30 @@ struct fake_bytes fake_bytes_copy(const void *data, size_t size, size_t offset)
     return bytes;
 }
 
+// In pieces it is the same bytes.
+static void expect_pieces(const struct bm_reply *reply, const struct fake_bytes *whole)
+{
+    enum { SPARE = 13 };
+    struct bm_reply_pieces pieces;
+    assert_int_equal(bm_reply_gather(reply, SPARE, &pieces, NULL), BM_OK);
+    assert_int_equal(pieces.size, whole->size);
+    memset((char *)pieces.pieces[0].iov_base - SPARE, 0xee, SPARE); // ours to write
+    size_t at = 0;
+    for (unsigned i = 0; i < pieces.npieces; i++) {
+        assert_true(pieces.pieces[i].iov_len <= whole->size - at);
+        assert_memory_equal(pieces.pieces[i].iov_base, whole->data + at, pieces.pieces[i].iov_len);
+        at += pieces.pieces[i].iov_len;
+    }
+    assert_int_equal(at, whole->size);
+    bm_reply_pieces_fini(&pieces);
+}
+
 struct fake_bytes fake_bytes_reply(struct bm_reply *reply)
 {
     struct fake_bytes bytes = {0};
     assert_int_equal(bm_reply_encode(reply, fake_bytes_alloc, &bytes, NULL), BM_OK);
     assert_int_equal(bytes.nallocs, 1);
+    expect_pieces(reply, &bytes);
     bm_reply_fini(reply);
     return bytes;
 }

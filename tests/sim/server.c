@@ -86,18 +86,6 @@ static uint64_t step_duration(const struct bm_job *job)
 
 // ---- Answers ----
 
-struct reply_bytes {
-    void *at;
-    size_t size;
-};
-
-static void *reply_alloc(void *context, size_t size)
-{
-    struct reply_bytes *bytes = context;
-    *bytes = (struct reply_bytes){malloc(size), size};
-    return bytes->at;
-}
-
 static void exchange_free(struct exchange *exchange)
 {
     bm_exchange_fini(&exchange->exchange);
@@ -105,7 +93,18 @@ static void exchange_free(struct exchange *exchange)
     free(exchange);
 }
 
-// As transport_nng.c does it, but for the line of answers that wait for a slow reader.
+// The world loses messages, not pieces of them. No memory to join them: the answer is lost.
+static void host_send(const struct exchange *exchange, const struct bm_reply_pieces *pieces)
+{
+    char *bytes = malloc(pieces->size), *at = bytes;
+    for (unsigned i = 0; i < pieces->npieces && bytes != NULL; i++)
+        at = (char *)mempcpy(at, pieces->pieces[i].iov_base, pieces->pieces[i].iov_len);
+    if (bytes != NULL)
+        wire_answer(exchange->tag, exchange->id, exchange->connection, bytes, pieces->size);
+    free(bytes);
+}
+
+// As transport_peer.c does it, but for the line of answers that wait for a slow reader.
 static void host_reply(struct bm_session_host *host, struct bm_exchange *raw)
 {
     (void)host;
@@ -116,16 +115,16 @@ static void host_reply(struct bm_session_host *host, struct bm_exchange *raw)
     if (reply->code == BM_OK && reply->kind == BM_CALL_CLOSE_STREAM)
         oracle_closed(raw->request.named.name);
     struct bm_error error;
-    struct reply_bytes bytes = {0};
-    enum bm_status status = bm_reply_encode(reply, reply_alloc, &bytes, &error);
+    struct bm_reply_pieces pieces = {0};
+    enum bm_status status = bm_reply_gather(reply, 0, &pieces, &error);
     if (status != BM_OK) {
         bm_reply_fini(reply);
         bm_reply_fail(reply, &error);
-        status = bm_reply_encode(reply, reply_alloc, &bytes, &error);
+        status = bm_reply_gather(reply, 0, &pieces, &error);
     }
     if (status == BM_OK && exchange->connection->open)
-        wire_answer(exchange->tag, exchange->id, exchange->connection, bytes.at, bytes.size);
-    free(bytes.at);
+        host_send(exchange, &pieces);
+    bm_reply_pieces_fini(&pieces);
     exchange_free(exchange);
 }
 

@@ -104,29 +104,33 @@ static void a_consumer_that_holds_a_batch_has_the_rest_of_the_window_asked_for(v
     bm_client_window_fini(&window);
 }
 
-static void an_ack_travels_alone_when_little_is_left_to_ask_for(void **state)
+static void an_ack_travels_alone_when_there_is_nothing_to_ask_for(void **state)
 {
     (void)state;
     struct bm_client_window window = opened(0, 15);
     bm_client_window_ask(&window);
     struct bm_client_ask head = expect_ask(&window, 0, 16, 0);
-    for (uint64_t seq = 0; seq < 4; seq++)
+    for (uint64_t seq = 0; seq < 9; seq++)
         put(&window, seq, 100);
     bm_client_window_answered(&window, &head, false);
+    bm_client_window_end(&window, 16);
     expect_taken(&window, 0);
-    expect_ask(&window, 4, 12, 0);
-    bm_client_window_ask(&window); // done with 0, takes 1; only seq 16 is new
-    struct bm_client_ask ack = expect_ask(&window, 1, 0, 1);
-    expect_taken(&window, 1);
-    bm_client_window_ask(&window);
-    expect_no_ask(&window); // one at a time
+    expect_ask(&window, 9, 7, 0);
+    for (uint64_t seq = 1; seq < 4; seq++) {
+        bm_client_window_ask(&window); // done with the one before
+        expect_taken(&window, seq);
+        expect_no_ask(&window);
+    }
+    bm_client_window_ask(&window); // done with 4 of 16: the server may go on
+    struct bm_client_ask ack = expect_ask(&window, 4, 0, 4);
+    expect_taken(&window, 4);
+    for (uint64_t seq = 5; seq < 9; seq++) {
+        bm_client_window_ask(&window);
+        expect_taken(&window, seq);
+        expect_no_ask(&window); // one at a time
+    }
     bm_client_window_answered(&window, &ack, false);
-    expect_ask(&window, 2, 0, 2);
-    expect_taken(&window, 2);
-    bm_client_window_ask(&window);
-    expect_taken(&window, 3);
-    bm_client_window_ask(&window);
-    expect_ask(&window, 16, 4, 4); // a quarter of the window: worth asking for
+    expect_ask(&window, 9, 0, 8);
     bm_client_window_fini(&window);
 }
 
@@ -164,9 +168,7 @@ static void the_batch_the_consumer_waits_for_is_asked_for_at_once(void **state)
     expect_ask(&window, 16, 14, 14);
     bm_client_window_ask(&window);
     expect_wait(&window);
-    struct bm_client_ask ack = expect_ask(&window, 15, 0, 15);
     expect_no_ask(&window);
-    bm_client_window_answered(&window, &ack, false);
     bm_client_window_answered(&window, &head, false);
     expect_ask(&window, 15, 1, 15); // one seq among many that are under way
     bm_client_window_fini(&window);
@@ -509,7 +511,7 @@ static void flying_step(struct flying *flying)
     }
 }
 
-// Everything that moves has arrived: then the server must know how far the consumer is.
+// Everything that moves has arrived: then the server must know about how far the consumer is.
 static void settle(void)
 {
     for (unsigned i = 0; i < 2 * BATCHES_MAX; i++) {
@@ -518,8 +520,9 @@ static void settle(void)
             flying_step(flying);
         server_finish_one();
     }
+    uint64_t quarter = (world.prefetch + 1) / 4;
     if (world.window.started && world.window.base < world.end)
-        assert_int_equal(world.asked, world.window.base);
+        assert_true(world.window.base - world.asked < (quarter > 1 ? quarter : 1));
 }
 
 static void stream_all(uint64_t seed, uint32_t prefetch)
@@ -567,7 +570,7 @@ int main(void)
         cmocka_unit_test(nothing_is_asked_for_before_the_consumer_asks),
         cmocka_unit_test(without_prefetch_the_next_is_asked_for_when_the_consumer_comes_back),
         cmocka_unit_test(a_consumer_that_holds_a_batch_has_the_rest_of_the_window_asked_for),
-        cmocka_unit_test(an_ack_travels_alone_when_little_is_left_to_ask_for),
+        cmocka_unit_test(an_ack_travels_alone_when_there_is_nothing_to_ask_for),
         cmocka_unit_test(large_batches_are_asked_for_one_by_one),
         cmocka_unit_test(the_batch_the_consumer_waits_for_is_asked_for_at_once),
         cmocka_unit_test(with_nothing_under_way_a_small_rest_is_asked_for_too),

@@ -280,6 +280,32 @@ static void a_batch_that_no_parser_would_accept_is_refused(void **state)
     bm_schema_fini(&schema);
 }
 
+static void large_tensors_are_lent_small_ones_copied(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bm_schema schema;
+    bm_schema_init(&schema);
+    fake_schema_add(&schema, "small", BM_UINT8, false, 0, NULL);
+    fake_schema_add(&schema, "large", BM_UINT8, false, 1, (const uint64_t[]){100});
+    fake_schema_add(&schema, "text", BM_STRING, true, 0, NULL);
+    for (unsigned checked = 0; checked < 2; checked++) {
+        struct bm_outcome *outcome = fake_outcome(fixture->pipeline, &schema, 0, 2100);
+        const void *data = outcome->work.batch.tensors[1].data;
+        reply_next(fixture, 0, 1, &outcome);
+        fixture->reply.batches.checked = checked == 1;
+        struct bm_reply_pieces pieces;
+        assert_int_equal(bm_reply_gather(&fixture->reply, 13, &pieces, NULL), BM_OK);
+        unsigned nlent = 0;
+        for (unsigned i = 0; i < pieces.npieces; i++)
+            nlent += pieces.pieces[i].iov_base == data && pieces.pieces[i].iov_len == 210000;
+        assert_int_equal(nlent, 1 - checked); // a check is of bytes that lie in one piece
+        assert_int_equal(pieces.npieces == 1, checked);
+        bm_reply_pieces_fini(&pieces);
+        free(fake_bytes_reply(&fixture->reply).memory);
+    }
+    bm_schema_fini(&schema);
+}
+
 static void the_estimate_of_a_batch_is_near_what_it_takes(void **state)
 {
     struct fixture *fixture = *state;
@@ -528,8 +554,15 @@ static void a_reply_that_finds_no_memory_fails(void **state)
             enum bm_status status =
                 bm_reply_encode(&fixture->reply, fake_bytes_alloc, &bytes, NULL);
             failed = bm_fake_heap_failed();
+            bm_fake_heap_fail_at(n);
+            struct bm_reply_pieces pieces = {0};
+            enum bm_status gathered = bm_reply_gather(&fixture->reply, 13, &pieces, NULL);
+            bool also = bm_fake_heap_failed();
             bm_fake_heap_fail_never();
             assert_int_equal(status, failed ? BM_RESOURCE_EXHAUSTED : BM_OK);
+            assert_int_equal(gathered, also ? BM_RESOURCE_EXHAUSTED : BM_OK);
+            bm_reply_pieces_fini(&pieces);
+            failed |= also;
             free(bytes.memory);
         } while (failed);
         assert_true(n > 4);
@@ -546,6 +579,7 @@ int main(void)
         cmocka_unit_test(a_traced_batch_carries_its_spans),
         cmocka_unit_test(not_yet_is_a_reply_without_batches),
         cmocka_unit_test(a_batch_that_no_parser_would_accept_is_refused),
+        cmocka_unit_test(large_tensors_are_lent_small_ones_copied),
         cmocka_unit_test(the_estimate_of_a_batch_is_near_what_it_takes),
         cmocka_unit_test(list_and_describe_say_what_a_pipeline_is),
         cmocka_unit_test(opened_streams_and_runs_say_what_was_opened),

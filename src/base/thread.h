@@ -1,0 +1,15 @@
+// thread.h -- a thread with a name that leaves signals to others. Layer: base (pthread).
+// Threads: start and join on one thread.
+#pragma once
+#include <pthread.h>
+
+#include "base/error.h"
+
+struct bm_thread {
+    pthread_t raw;
+};
+
+// All signals are blocked in it: the program waits for them elsewhere. `name`: 15 bytes at most.
+enum bm_status bm_thread_start(struct bm_thread *thread, const char *name,
+                               void *(*main)(void *context), void *context, struct bm_error *err);
+void bm_thread_join(struct bm_thread *thread);
