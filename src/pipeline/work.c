@@ -259,7 +259,7 @@ static enum bm_result step_run_fused(struct bm_work *work, const struct step *st
     struct bm_batch chain[BM_ACTIONS_MAX + 1];
     chain[0] = work->batch;
     enum bm_result result = BM_RESULT_OK;
-    struct bm_tensor *between = work->tensors + 2 * work->pipeline->components_max;
+    struct bm_tensor *between = work->tensors + (size_t)2 * work->pipeline->components_max;
     unsigned n = 0; // laid out so far
     while (n < step->nactions && result == BM_RESULT_OK) {
         unsigned a = step->first + n;

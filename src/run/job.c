@@ -124,10 +124,9 @@ void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
     };
     atomic_init(&job->dropped, false);
     stream->nalive++;
-    outcome->created_ns = job_now(job);
     struct bm_span *span = job_span(job);
     if (span != NULL)
-        span->queued_ns = outcome->created_ns;
+        span->queued_ns = outcome->created_ns = job_now(job);
     scheduler_event(stream->scheduler, BM_EVENT_CREATED, job);
     if (stillborn) {
         job_finish(job);

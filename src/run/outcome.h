@@ -28,7 +28,7 @@ struct bm_outcome {
     uint64_t seq, epoch;
     uint64_t nitems;
     uint64_t bytes;                   // of its tensors
-    uint64_t created_ns, finished_ns; // finished: 0 while it is not
+    uint64_t created_ns, finished_ns; // of a traced batch; 0: not traced, or not finished yet
     unsigned nspans;
     struct bm_span *spans;        // [steps of the pipeline], or NULL when not traced
     struct bm_pipeline *pipeline; // referenced: the batch's schema is the pipeline's

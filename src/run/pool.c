@@ -101,10 +101,9 @@ static void pool_arm(struct bm_executor *self, struct bm_timer *timer, uint64_t 
 }
 
 // The next job, or NULL: then there is none, whatever was thought.
-static struct bm_job *worker_pick(struct worker *worker) BM_REQUIRES(worker->pool->mutex)
+static struct bm_job *pool_pick(struct bm_pool *pool, unsigned worker) BM_REQUIRES(pool->mutex)
 {
-    struct bm_pool *pool = worker->pool;
-    struct bm_job *job = bm_scheduler_pick(pool->scheduler, worker->index);
+    struct bm_job *job = bm_scheduler_pick(pool->scheduler, worker);
     pool->nready = job == NULL || pool->nready == 0 ? 0 : pool->nready - 1;
     return job;
 }
@@ -129,7 +128,7 @@ static void *worker_main(void *context)
     pool_lock(pool);
     for (;;) {
         if (job == NULL || !bm_job_done(job))
-            job = pool->stopping ? NULL : worker_pick(worker);
+            job = pool->stopping ? NULL : pool_pick(pool, worker->index);
         if (job != NULL) {
             pool_unlock(pool);
             while (bm_job_begin(job) && bm_job_step(job))

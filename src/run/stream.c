@@ -365,8 +365,9 @@ static void stream_account(struct bm_stream *stream, struct bm_job *job)
 static void stream_judge(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
-    outcome->finished_ns =
-        stream->scheduler->executor->clock->now_ns(stream->scheduler->executor->clock);
+    struct bm_clock *clock = stream->scheduler->executor->clock;
+    if (stream->traced)
+        outcome->finished_ns = clock->now_ns(clock);
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
