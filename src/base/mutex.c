@@ -7,7 +7,11 @@
 
 void bm_mutex_init(struct bm_mutex *mutex)
 {
-    BM_ASSERT(pthread_mutex_init(&mutex->raw, NULL) == 0);
+    pthread_mutexattr_t attributes;
+    BM_ASSERT(pthread_mutexattr_init(&attributes) == 0);
+    BM_ASSERT(pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP) == 0);
+    BM_ASSERT(pthread_mutex_init(&mutex->raw, &attributes) == 0);
+    pthread_mutexattr_destroy(&attributes);
 }
 
 void bm_mutex_fini(struct bm_mutex *mutex)

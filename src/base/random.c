@@ -2,15 +2,6 @@
 
 #include <string.h>
 
-uint64_t bm_mix64(uint64_t x)
-{
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 void bm_philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t ret[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];

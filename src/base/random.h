@@ -18,7 +18,14 @@ struct bm_random {
 
 // SplitMix64's finaliser: a bijection that mixes all bits; 0 stays 0.
 //     x ^= x >> 30, x *= 0xbf58476d1ce4e5b9, x ^= x >> 27, x *= 0x94d049bb133111eb, x ^= x >> 31
-uint64_t bm_mix64(uint64_t x);
+static inline uint64_t bm_mix64(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
 
 // The numbers of one stream, for any language (proto/golden/order.json has test vectors):
 //     key     = mix64(mix64(mix64(seed) ^ epoch) ^ action), its low 32 bits first

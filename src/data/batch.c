@@ -97,6 +97,20 @@ enum bm_status bm_batch_init(struct bm_batch *batch, const struct bm_schema *sch
     return BM_OK;
 }
 
+void bm_batch_init_in(struct bm_batch *batch, const struct bm_schema *schema,
+                      struct bm_tensor *tensors, const uint64_t *items, const uint64_t *item_epochs,
+                      uint64_t nitems)
+{
+    for (unsigned c = 0; c < schema->ncomponents; c++)
+        tensors[c] = (struct bm_tensor){0};
+    *batch = (struct bm_batch){.schema = schema,
+                               .tensors = tensors,
+                               .tensors_borrowed = true,
+                               .nitems = nitems,
+                               .items = items,
+                               .item_epochs = item_epochs};
+}
+
 static void tensor_fini(struct bm_tensor *tensor)
 {
     bm_block_unref(tensor->block);
@@ -108,7 +122,8 @@ void bm_batch_fini(struct bm_batch *batch)
 {
     for (unsigned c = 0; batch->tensors != NULL && c < batch->schema->ncomponents; c++)
         tensor_fini(&batch->tensors[c]);
-    free(batch->tensors);
+    if (!batch->tensors_borrowed)
+        free(batch->tensors);
     *batch = (struct bm_batch){0};
 }
 
@@ -162,6 +177,32 @@ void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *f
     *tensor = from->tensors[from_c];
     bm_block_ref(tensor->block);
     bm_block_ref(tensor->offsets_block);
+}
+
+static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes, struct bm_tensor *from)
+{
+    struct bm_block *block = from->block;
+    if (block == NULL || bm_block_size(block) != size_bytes || !bm_block_writable(block))
+        return false;
+    *to =
+        (struct bm_tensor){.block = block, .data = bm_block_data(block), .size_bytes = size_bytes};
+    from->block = NULL;
+    return true;
+}
+
+void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from)
+{
+    for (unsigned c = 0; c < to->schema->ncomponents; c++) {
+        const struct bm_component *component = &to->schema->components[c];
+        uint64_t size_bytes;
+        if (component->ragged || to->tensors[c].block != NULL ||
+            !bm_size_mul(to->nitems, bm_component_item_bytes(component), &size_bytes))
+            continue;
+        for (unsigned k = 0; k < from->schema->ncomponents; k++) {
+            if (tensor_salvage(&to->tensors[c], size_bytes, &from->tensors[k]))
+                break;
+        }
+    }
 }
 
 void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, unsigned from_c)

@@ -37,6 +37,7 @@ struct bm_tensor { // of component c of the batch's schema; all zero = not there
 struct bm_batch {
     const struct bm_schema *schema; // borrowed from the pipeline
     struct bm_tensor *tensors;      // [schema->ncomponents]
+    bool tensors_borrowed;          // by bm_batch_init_in()
     uint64_t nitems;
     const uint64_t *items;       // [nitems] index of each item in the source; borrowed
     const uint64_t *item_epochs; // [nitems] epoch of each item; borrowed
@@ -46,6 +47,10 @@ struct bm_batch {
 enum bm_status bm_batch_init(struct bm_batch *batch, const struct bm_schema *schema,
                              const uint64_t *items, const uint64_t *item_epochs, uint64_t nitems,
                              struct bm_error *err);
+// The same in memory for schema->ncomponents tensors, which the batch borrows: it cannot fail.
+void bm_batch_init_in(struct bm_batch *batch, const struct bm_schema *schema,
+                      struct bm_tensor *tensors, const uint64_t *items, const uint64_t *item_epochs,
+                      uint64_t nitems);
 void bm_batch_fini(struct bm_batch *batch); // an all-zero batch is fine
 
 // Gives component `c` its memory: dense ones from the schema; ragged ones need `offsets`, of
@@ -55,6 +60,9 @@ enum bm_status bm_batch_alloc_ragged(struct bm_batch *batch, unsigned c, struct 
                                      struct bm_error *err);
 void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *from,
                     unsigned from_c); // the same memory under another schema, by reference
+// Takes over from `from`, which is of no use any more, blocks that are as large as dense components
+// of `to` without memory need, and that nobody else refers to. bm_batch_alloc() gives the rest.
+void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from);
 void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, unsigned from_c);
 
 uint64_t bm_batch_bytes(const struct bm_batch *batch); // values and offsets of all tensors

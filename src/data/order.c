@@ -14,8 +14,9 @@
 //
 // Measured: halves of 3 bits make every order of 2 to 6 items equally likely within 8 rounds,
 // which smaller domains miss even after 16; 8 rounds of any larger domain cannot be told from
-// chance. About 20 ns an item.
+// chance. About 11 ns an item.
 enum { ROUNDS = 8, BITS_MIN = 6 };
+enum { LANES = 8, CHUNK = 64 }; // positions in one go; between two looks at which are below n
 static const uint64_t GOLDEN = 0x9e3779b97f4a7c15; // 2^64 / the golden ratio: SplitMix64's step
 
 struct permutation {
@@ -40,32 +41,65 @@ static void permutation_init(struct permutation *permutation, uint64_t seed, uin
     permutation->swap = n > 1 ? bm_mix64(key) & 1 : 0;
 }
 
-static uint64_t low_bits(uint64_t x, unsigned bits) // bits < 64
+// Takes `lanes` positions through the rounds together: they do not depend on each other, so the
+// processor works on several at once, and an item takes half the time.
+static inline __attribute__((always_inline)) void
+permutation_rounds(const struct permutation *permutation, uint64_t *x, unsigned lanes)
 {
-    return x & (((uint64_t)1 << bits) - 1);
-}
-
-static uint64_t permutation_rounds(const struct permutation *permutation, uint64_t x)
-{
-    unsigned left_bits = permutation->left_bits, right_bits = permutation->right_bits;
-    uint64_t left = x >> right_bits, right = low_bits(x, right_bits);
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        uint64_t mixed = left ^ low_bits(bm_mix64(permutation->keys[round] ^ right), left_bits);
-        left = right;
-        right = mixed;
-        unsigned bits = left_bits;
-        left_bits = right_bits;
-        right_bits = bits;
+    const unsigned right_bits = permutation->right_bits;
+    const uint64_t masks[2] = {((uint64_t)1 << permutation->left_bits) - 1,
+                               ((uint64_t)1 << right_bits) - 1};
+    uint64_t left[LANES], right[LANES];
+    for (unsigned i = 0; i < lanes; i++) {
+        left[i] = x[i] >> right_bits;
+        right[i] = x[i] & masks[1];
     }
-    return left << right_bits | right;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t key = permutation->keys[round], mask = masks[round % 2];
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < lanes; i++) {
+            uint64_t mixed = left[i] ^ (bm_mix64(key ^ right[i]) & mask);
+            left[i] = right[i];
+            right[i] = mixed;
+        }
+    }
+    for (unsigned i = 0; i < lanes; i++)
+        x[i] = left[i] << right_bits | right[i];
 }
 
-static uint64_t permutation_at(const struct permutation *permutation, uint64_t position)
+static void permutation_pass(const struct permutation *permutation, uint64_t *x, uint64_t count)
 {
-    do
-        position = permutation_rounds(permutation, position);
-    while (position >= permutation->n);
-    return position < 2 ? position ^ permutation->swap : position;
+    uint64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        permutation_rounds(permutation, x + i, LANES);
+    for (; i < count; i++)
+        permutation_rounds(permutation, x + i, 1);
+}
+
+// Positions become items, `count` <= CHUNK of them: what is not below n yet goes round again.
+static void permutation_apply(const struct permutation *permutation, uint64_t *x, uint64_t count)
+{
+    uint64_t walking[CHUNK], places[CHUNK], nwalking = 0;
+    permutation_pass(permutation, x, count);
+    for (uint64_t i = 0; i < count; i++) {
+        walking[nwalking] = x[i];
+        places[nwalking] = i;
+        nwalking += x[i] >= permutation->n;
+    }
+    while (nwalking > 0) {
+        permutation_pass(permutation, walking, nwalking);
+        uint64_t still = 0;
+        for (uint64_t i = 0; i < nwalking; i++) {
+            uint64_t item = walking[i];
+            x[places[i]] = item;
+            walking[still] = item;
+            places[still] = places[i];
+            still += item >= permutation->n;
+        }
+        nwalking = still;
+    }
+    for (uint64_t i = 0; i < count; i++)
+        x[i] ^= x[i] < 2 ? permutation->swap : 0;
 }
 
 uint64_t bm_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t position)
@@ -73,7 +107,8 @@ uint64_t bm_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t position
     BM_ASSERT(position < n); // walking from outside might never come in
     struct permutation permutation;
     permutation_init(&permutation, seed, epoch, n);
-    return permutation_at(&permutation, position);
+    permutation_apply(&permutation, &position, 1);
+    return position;
 }
 
 // ---- How many batches ----
@@ -256,24 +291,33 @@ uint64_t bm_order_epoch(const struct bm_order *order, uint64_t seq)
     return slice.epoch + slice.first / order->nitems;
 }
 
+static void order_shuffle(const struct bm_order *order, uint64_t epoch, uint64_t *items,
+                          uint64_t count)
+{
+    struct permutation permutation;
+    permutation_init(&permutation, order->params.seed, epoch, order->nitems);
+    for (uint64_t i = 0; i < count; i += CHUNK)
+        permutation_apply(&permutation, items + i, count - i < CHUNK ? count - i : CHUNK);
+}
+
 void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs)
 {
     struct slice slice = order_batch(order, seq);
-    uint64_t epoch = slice.epoch + slice.first / order->nitems;
-    uint64_t position = slice.first % order->nitems;
-    struct permutation permutation;
-    if (order->params.shuffle)
-        permutation_init(&permutation, order->params.seed, epoch, order->nitems);
-    for (uint64_t i = 0; i < slice.count; i++) {
-        if (position >= order->nitems) { // on into a later epoch
-            epoch += position / order->nitems;
-            position %= order->nitems;
-            if (order->params.shuffle)
-                permutation_init(&permutation, order->params.seed, epoch, order->nitems);
+    const uint64_t nitems = order->nitems, shards = order->params.shard_count;
+    uint64_t epoch = slice.epoch + slice.first / nitems, position = slice.first % nitems;
+    for (uint64_t done = 0; done < slice.count;) {
+        uint64_t left = slice.count - done, in_epoch = ceil_divide(nitems - position, shards);
+        uint64_t count = left < in_epoch ? left : in_epoch; // of one epoch
+        for (uint64_t i = done; i < done + count; i++) {
+            items[i] = position;
+            position += shards;
         }
-        items[i] = order->params.shuffle ? permutation_at(&permutation, position) : position;
-        if (epochs != NULL)
+        for (uint64_t i = done; epochs != NULL && i < done + count; i++)
             epochs[i] = epoch;
-        position += order->params.shard_count;
+        if (order->params.shuffle)
+            order_shuffle(order, epoch, items + done, count);
+        epoch += position / nitems; // on into a later one
+        position %= nitems;
+        done += count;
     }
 }

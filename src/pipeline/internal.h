@@ -31,6 +31,8 @@ struct bm_pipeline {
     unsigned nactions, nsteps;
     struct action *actions;
     struct step *steps;
+    unsigned components_max; // of the source's schema and those after the actions
+    unsigned ntensors;       // that a batch needs on its way; see struct bm_work
     uint64_t item_bytes_max; // of one item at the fullest moment, as far as schemas say
     size_t updates_bytes;
     unsigned nnumbers;

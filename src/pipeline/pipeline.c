@@ -294,9 +294,29 @@ static uint64_t schema_item_bytes(const struct bm_schema *schema)
     return bytes;
 }
 
+static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
+{
+    for (unsigned i = 0; i <= pipeline->nactions; i++) {
+        unsigned ncomponents = pipeline_schema(pipeline, i)->ncomponents;
+        if (ncomponents > pipeline->components_max)
+            pipeline->components_max = ncomponents;
+    }
+    unsigned between_max = 0;
+    for (unsigned s = 1; s < pipeline->nsteps; s++) {
+        const struct step *step = &pipeline->steps[s];
+        unsigned between = 0;
+        for (unsigned i = step->first + 1; i < step->first + step->nactions; i++)
+            between += pipeline_schema(pipeline, i)->ncomponents;
+        if (between > between_max)
+            between_max = between;
+    }
+    pipeline->ntensors = 2 * pipeline->components_max + between_max;
+}
+
 // At its fullest a batch holds what it had before a step and what the step's actions write.
 static void pipeline_plan_memory(struct bm_pipeline *pipeline)
 {
+    pipeline_plan_tensors(pipeline);
     pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, 0));
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
@@ -532,10 +552,17 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
     return at->nactions == 1 && pipeline->actions[at->first].type->waits;
 }
 
+uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems)
+{
+    return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
+           2 * sizeof(uint64_t) * nitems;
+}
+
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)
 {
     uint64_t bytes;
-    return bm_size_mul(pipeline->item_bytes_max + 2 * sizeof(uint64_t), nitems, &bytes)
+    return bm_size_mul(pipeline->item_bytes_max, nitems, &bytes) &&
+                   bm_size_add(bytes, bm_pipeline_batch_overhead(pipeline, nitems), &bytes)
                ? bytes
                : UINT64_MAX;
 }

@@ -68,6 +68,9 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step);
 // The most bytes a batch of `nitems` holds at once, as far as the schemas say (ragged components
 // count as 0: what they really took is known after the first batch).
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems);
+// What a batch holds beside its tensors' bytes for as long as it is there: its items' indices and
+// epochs, and the tensors' descriptions. It is part of the above.
+uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems);
 
 // ---- Running ----
 
@@ -75,19 +78,27 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     const struct bm_pipeline *pipeline;
     struct bm_batch batch;    // before the next step; after the last one: the result
     struct bm_batch next;     // of a step that is pending
-    uint64_t *items, *epochs; // [nitems], owned
-    unsigned char *updates;   // of all variables, one after the other, owned; NULL: none
-    const char *stream;       // as in struct bm_call, borrowed
+    uint64_t *items, *epochs; // [room], owned
+    uint64_t room;
+    // Two rows of tensors, from which a step reads and to which it writes in turn, and behind them
+    // those between fused actions. Owned.
+    struct bm_tensor *tensors;
+    unsigned char *updates; // of all variables, one after the other, owned; NULL: none
+    const char *stream;     // as in struct bm_call, borrowed
     uint64_t seq, attempt, epoch, seed;
     struct bm_call_host *host;
-    struct bm_error error;
-    int failed_action;   // index of the action that failed, -1: reading, or none
-    int64_t failed_item; // index in the source, or -1
+    int failed_action;     // index of the action that failed, -1: reading, or none
+    int64_t failed_item;   // index in the source, or -1
+    struct bm_error error; // last, as it is large and seldom touched
 };
 
 // Copies nothing but the numbers; allocates items, epochs and updates for batch `seq`.
 enum bm_status bm_work_init(struct bm_work *work, const struct bm_pipeline *pipeline,
                             const struct bm_order *order, uint64_t seq, struct bm_error *err);
+// The same where `work` was one of that pipeline and what it made is not needed any more: its
+// memory serves again, so that a stream in full flow allocates nothing. On failure it is all zero.
+enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order, uint64_t seq,
+                             struct bm_error *err);
 void bm_work_fini(struct bm_work *work);
 // Executes one step on the calling thread. After BM_RESULT_PENDING the step is ended, once its
 // result is known, by bm_work_resume(), which may be called on any one thread.

@@ -7,30 +7,57 @@
 
 // ---- Beginning and end ----
 
-enum bm_status bm_work_init(struct bm_work *work, const struct bm_pipeline *pipeline,
-                            const struct bm_order *order, uint64_t seq, struct bm_error *err)
+// Room for the batch's items and what the pipeline needs. False: out of memory.
+static bool work_make_room(struct bm_work *work, uint64_t nitems)
+{
+    const struct bm_pipeline *pipeline = work->pipeline;
+    if (nitems > work->room || work->items == NULL) {
+        free(work->items);
+        free(work->epochs);
+        work->items = malloc((nitems + 1) * sizeof work->items[0]);
+        work->epochs = malloc((nitems + 1) * sizeof work->epochs[0]);
+        work->room = nitems;
+    }
+    if (work->tensors == NULL)
+        work->tensors = calloc(pipeline->ntensors + 1u, sizeof work->tensors[0]);
+    if (work->updates == NULL && pipeline->updates_bytes > 0)
+        work->updates = malloc(pipeline->updates_bytes);
+    if (work->updates != NULL)
+        memset(work->updates, 0, pipeline->updates_bytes);
+    return work->items != NULL && work->epochs != NULL && work->tensors != NULL &&
+           (work->updates != NULL || pipeline->updates_bytes == 0);
+}
+
+enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order, uint64_t seq,
+                             struct bm_error *err)
 {
     uint64_t nitems = bm_order_size(order, seq);
-    *work = (struct bm_work){
-        .pipeline = pipeline, .seq = seq, .seed = order->params.seed, .failed_action = -1};
-    work->failed_item = -1;
-    work->items = calloc(nitems + 1, sizeof work->items[0]);
-    work->epochs = calloc(nitems + 1, sizeof work->epochs[0]);
-    if (pipeline->updates_bytes > 0)
-        work->updates = calloc(1, pipeline->updates_bytes);
-    if (work->items == NULL || work->epochs == NULL ||
-        (pipeline->updates_bytes > 0 && work->updates == NULL)) {
+    if (!work_make_room(work, nitems)) {
         bm_work_fini(work);
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a batch of %llu items",
                        (unsigned long long)nitems);
     }
     bm_order_items(order, seq, work->items, work->epochs);
+    work->seq = seq;
+    work->seed = order->params.seed;
     work->epoch = nitems == 0 ? 0 : work->epochs[0];
-    work->batch = (struct bm_batch){.schema = pipeline_schema(pipeline, 0),
+    work->error.status = BM_OK;
+    work->failed_action = -1;
+    work->failed_item = -1;
+    bm_batch_fini(&work->next);
+    work->next = work->batch; // work_read() salvages its blocks
+    work->batch = (struct bm_batch){.schema = pipeline_schema(work->pipeline, 0),
                                     .nitems = nitems,
                                     .items = work->items,
                                     .item_epochs = work->epochs};
     return BM_OK;
+}
+
+enum bm_status bm_work_init(struct bm_work *work, const struct bm_pipeline *pipeline,
+                            const struct bm_order *order, uint64_t seq, struct bm_error *err)
+{
+    *work = (struct bm_work){.pipeline = pipeline};
+    return bm_work_again(work, order, seq, err);
 }
 
 void bm_work_drop(struct bm_work *work)
@@ -49,8 +76,18 @@ void bm_work_fini(struct bm_work *work)
     bm_batch_fini(&work->next);
     free(work->items);
     free(work->epochs);
+    free(work->tensors);
     free(work->updates);
     *work = (struct bm_work){0};
+}
+
+// An empty batch behind `in`, in the row of tensors that `in` does not use.
+static void work_batch_init(const struct bm_work *work, const struct bm_batch *in,
+                            struct bm_batch *out, const struct bm_schema *schema)
+{
+    bool second = in->tensors == work->tensors;
+    bm_batch_init_in(out, schema, work->tensors + (second ? work->pipeline->components_max : 0),
+                     work->items, work->epochs, work->batch.nitems);
 }
 
 // ---- Failing ----
@@ -92,12 +129,15 @@ static enum bm_status work_check_ragged(const struct bm_batch *batch, struct bm_
 static enum bm_result work_read(struct bm_work *work)
 {
     const struct bm_source *source = bm_source_get(work->pipeline->source);
-    struct bm_batch *batch = &work->batch;
+    struct bm_batch *batch = &work->batch, *before = &work->next;
     int64_t row = -1;
-    enum bm_status status = bm_batch_init(batch, &source->schema, work->items, work->epochs,
-                                          batch->nitems, &work->error);
+    enum bm_status status = BM_OK;
+    work_batch_init(work, before, batch, &source->schema);
+    if (before->tensors != NULL)
+        bm_batch_salvage(batch, before);
+    bm_batch_fini(before); // the rest of it, before more is taken
     for (unsigned c = 0; c < source->schema.ncomponents && status == BM_OK; c++) {
-        if (!source->schema.components[c].ragged)
+        if (!source->schema.components[c].ragged && batch->tensors[c].block == NULL)
             status = bm_batch_alloc(batch, c, &work->error);
     }
     if (status == BM_OK)
@@ -143,16 +183,14 @@ static bool chain_may_reuse(const struct action *action, const struct bm_batch *
            bm_block_owned(block, chain_references(chain, j + 1, block));
 }
 
-// The batch that action j makes. What it shares with the one before counts as the chain's own.
+// Fills the empty batch that action j makes. What it shares with the one before counts as the
+// chain's own.
 static enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
                                     struct bm_error *err)
 {
     const struct bm_batch *in = &chain[j];
     struct bm_batch *out = &chain[j + 1];
-    enum bm_status status =
-        bm_batch_init(out, &action->schema, in->items, in->item_epochs, in->nitems, err);
-    if (status != BM_OK)
-        return status;
+    enum bm_status status = BM_OK;
     for (unsigned c = 0; c < action->schema.ncomponents && status == BM_OK; c++) {
         const struct bm_origin *origin = &action->origins[c];
         if (!origin->writes || chain_may_reuse(action, chain, j, c))
@@ -221,10 +259,19 @@ static enum bm_result step_run_fused(struct bm_work *work, const struct step *st
     struct bm_batch chain[BM_ACTIONS_MAX + 1];
     chain[0] = work->batch;
     enum bm_result result = BM_RESULT_OK;
+    struct bm_tensor *between = work->tensors + (size_t)2 * work->pipeline->components_max;
     unsigned n = 0; // laid out so far
     while (n < step->nactions && result == BM_RESULT_OK) {
         unsigned a = step->first + n;
-        if (chain_lay_out(&work->pipeline->actions[a], chain, n, &work->error) == BM_OK)
+        const struct action *action = &work->pipeline->actions[a];
+        if (n + 1 == step->nactions) {
+            work_batch_init(work, &chain[0], &chain[n + 1], &action->schema);
+        } else {
+            bm_batch_init_in(&chain[n + 1], &action->schema, between, work->items, work->epochs,
+                             chain[0].nitems);
+            between += action->schema.ncomponents;
+        }
+        if (chain_lay_out(action, chain, n, &work->error) == BM_OK)
             n++;
         else
             result = work_fail(work, (int)a, -1);
@@ -241,6 +288,7 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
 {
     unsigned a = work->pipeline->steps[step_index].first;
     struct bm_batch chain[2] = {work->batch};
+    work_batch_init(work, &chain[0], &chain[1], &work->pipeline->actions[a].schema);
     if (chain_lay_out(&work->pipeline->actions[a], chain, 0, &work->error) != BM_OK)
         return work_fail(work, (int)a, -1);
     work->next =

@@ -38,6 +38,7 @@ struct bm_job { // one batch in flight; lives in a slot of its stream's window
     uint64_t reserved_bytes;    // of the memory for windows, unless it is standing
 
     // The worker's while RUNNING, without the mutex:
+    bool begun; // it has its items
     unsigned step;
     unsigned worker;
     enum bm_result result; // of the last step
@@ -84,8 +85,9 @@ struct bm_stream {
     uint64_t batch_bytes; // what one batch took at most so far; the stream has that much standing
     bool standing_used;   // by one of its batches
     struct bm_node hungry_node;
-    bool hungry;              // wants to create more than the budget allows
-    struct bm_outcome *spare; // so that running out of memory can still be said
+    bool hungry;                 // wants to create more than the budget allows
+    struct bm_outcome *spare;    // so that running out of memory can still be said
+    struct bm_outcome *released; // just now: their memory serves the batches that take their place
 
     struct bm_node ring_node; // in scheduler->turns, while it has ready jobs
     struct bm_list ready;     // of bm_job

@@ -124,10 +124,9 @@ void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
     };
     atomic_init(&job->dropped, false);
     stream->nalive++;
-    outcome->created_ns = job_now(job);
     struct bm_span *span = job_span(job);
     if (span != NULL)
-        span->queued_ns = outcome->created_ns;
+        span->queued_ns = outcome->created_ns = job_now(job);
     scheduler_event(stream->scheduler, BM_EVENT_CREATED, job);
     if (stillborn) {
         job_finish(job);
@@ -279,12 +278,18 @@ static bool job_begin_work(struct bm_job *job)
     struct bm_outcome *outcome = job->outcome;
     struct bm_work *work = &outcome->work;
     struct bm_error error;
-    if (bm_work_init(work, stream->pipeline, &stream->order, job->seq, &error) != BM_OK) {
+    enum bm_status status =
+        work->pipeline == NULL
+            ? bm_work_init(work, stream->pipeline, &stream->order, job->seq, &error)
+            : bm_work_again(work, &stream->order, job->seq, &error);
+    if (status != BM_OK) {
         *work = (struct bm_work){.error = error, .failed_action = -1, .failed_item = -1};
         job->result = BM_RESULT_FAIL;
         return false;
     }
-    outcome->pipeline = bm_pipeline_ref(stream->pipeline);
+    if (outcome->pipeline == NULL)
+        outcome->pipeline = bm_pipeline_ref(stream->pipeline);
+    job->begun = true;
     work->stream = stream->id;
     work->attempt = 1;
     work->host = &job->host;
@@ -306,7 +311,7 @@ bool bm_job_begin(struct bm_job *job)
         job->result = BM_RESULT_SKIP;
         return false;
     }
-    if (job->outcome->pipeline == NULL && !job_begin_work(job))
+    if (!job->begun && !job_begin_work(job))
         return false;
     if (job->resumed) {
         job->resumed = false;

@@ -1,6 +1,7 @@
 #include "run/outcome.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct bm_outcome *bm_outcome_new(uint64_t seq, unsigned nspans)
 {
@@ -18,6 +19,23 @@ struct bm_outcome *bm_outcome_new(uint64_t seq, unsigned nspans)
     outcome->nspans = nspans;
     atomic_init(&outcome->refs, 1);
     return outcome;
+}
+
+void bm_outcome_again(struct bm_outcome *outcome, uint64_t seq)
+{
+    BM_ASSERT(!bm_outcome_shared(outcome));
+    outcome->seq = seq;
+    outcome->epoch = outcome->nitems = outcome->bytes = 0;
+    outcome->finished_ns = 0;
+    outcome->next = NULL;
+    if (outcome->nspans > 0)
+        memset(outcome->spans, 0, outcome->nspans * sizeof *outcome->spans);
+}
+
+// Whoever gave up a reference has done so before this thread goes on.
+bool bm_outcome_shared(const struct bm_outcome *outcome)
+{
+    return atomic_load_explicit(&outcome->refs, memory_order_acquire) > 1;
 }
 
 struct bm_outcome *bm_outcome_ref(struct bm_outcome *outcome)

@@ -27,18 +27,22 @@ struct bm_outcome {
     enum bm_outcome_kind kind;
     uint64_t seq, epoch;
     uint64_t nitems;
-    uint64_t bytes;      // of its tensors
-    struct bm_work work; // .batch and .items of a BATCH; .error, .failed_* of a failure
-    uint64_t created_ns, finished_ns; // finished: 0 while it is not
+    uint64_t bytes;                   // of its tensors
+    uint64_t created_ns, finished_ns; // of a traced batch; 0: not traced, or not finished yet
     unsigned nspans;
     struct bm_span *spans;        // [steps of the pipeline], or NULL when not traced
     struct bm_pipeline *pipeline; // referenced: the batch's schema is the pipeline's
     atomic_uint refs;
-    struct bm_outcome *next_garbage; // the scheduler's
+    struct bm_outcome *next; // in a chain of the scheduler or a stream
+    struct bm_work work;     // .batch and .items of a BATCH; .error, .failed_* of a failure
 };
 
 // With one reference; its work is all zero. NULL: out of memory.
 struct bm_outcome *bm_outcome_new(uint64_t seq, unsigned nspans);
+// Makes one that nobody else refers to that of another batch of its stream. Its work stays as it
+// is, for bm_work_again().
+void bm_outcome_again(struct bm_outcome *outcome, uint64_t seq);
+bool bm_outcome_shared(const struct bm_outcome *outcome); // somebody else refers to it
 
 struct bm_outcome *bm_outcome_ref(struct bm_outcome *outcome);
 struct bm_outcome *bm_outcome_unref(struct bm_outcome *outcome); // returns NULL; NULL is fine

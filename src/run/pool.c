@@ -21,6 +21,7 @@ struct bm_pool {
     void (*flush)(void *context);
     void *flush_context;
     struct bm_cond work; // a job can be picked, or the pool stops
+    unsigned nready;     // jobs that can be picked, at most
     unsigned nidle;      // workers that wait for `work`
     unsigned nwoken;     // of those, how many were signalled and are not awake yet
     struct bm_cond due;  // the first timer changed, or the pool stops
@@ -41,14 +42,28 @@ static void pool_lock(struct bm_pool *pool) BM_ACQUIRES(pool->mutex)
     bm_mutex_lock(&pool->mutex);
 }
 
-// Carries out, without the mutex, what was decided under it.
+// How many workers to wake: as many as there are jobs for, beside those that are on their way.
+static unsigned pool_take_wakes(struct bm_pool *pool) BM_REQUIRES(pool->mutex)
+{
+    unsigned asleep = pool->nidle - pool->nwoken;
+    unsigned wanted = pool->nready > pool->nwoken ? pool->nready - pool->nwoken : 0;
+    unsigned wakes = wanted < asleep ? wanted : asleep;
+    pool->nwoken += wakes;
+    return wakes;
+}
+
+// Carries out, without the mutex, what was decided under it. Workers are woken here and not at
+// once: whoever has the mutex may take the job himself, and they would only run into the mutex.
 static void pool_unlock(struct bm_pool *pool) BM_RELEASES(pool->mutex)
 {
+    unsigned wakes = pool_take_wakes(pool);
     struct bm_outcome *garbage =
         pool->scheduler == NULL ? NULL : bm_scheduler_garbage(pool->scheduler);
     void (*flush)(void *) = pool->flush;
     void *context = pool->flush_context;
     bm_mutex_unlock(&pool->mutex);
+    while (wakes-- > 0)
+        bm_cond_signal(&pool->work);
     bm_outcomes_free(garbage);
     if (flush != NULL)
         flush(context);
@@ -67,11 +82,7 @@ BM_UNCHECKED static void pool_leave(struct bm_executor *self)
 
 static void pool_wake(struct bm_executor *self)
 {
-    struct bm_pool *pool = pool_of(self);
-    if (pool->nidle > pool->nwoken) {
-        pool->nwoken++;
-        bm_cond_signal(&pool->work);
-    }
+    pool_of(self)->nready++; // pool_unlock() does it
 }
 
 static void pool_disarm(struct bm_executor *self, struct bm_timer *timer)
@@ -89,29 +100,50 @@ static void pool_arm(struct bm_executor *self, struct bm_timer *timer, uint64_t 
         bm_cond_signal(&pool->due);
 }
 
+// The next job, or NULL: then there is none, whatever was thought.
+static struct bm_job *pool_pick(struct bm_pool *pool, unsigned worker) BM_REQUIRES(pool->mutex)
+{
+    struct bm_job *job = bm_scheduler_pick(pool->scheduler, worker);
+    pool->nready = job == NULL || pool->nready == 0 ? 0 : pool->nready - 1;
+    return job;
+}
+
+static void worker_sleep(struct bm_pool *pool) BM_REQUIRES(pool->mutex)
+{
+    pool->nidle++;
+    bm_cond_wait(&pool->work, &pool->mutex);
+    pool->nidle--;
+    if (pool->nwoken > 0)
+        pool->nwoken--;
+}
+
+// Gives back its job and takes the next one in one go: a batch whose steps need no decision costs
+// the mutex once.
 static void *worker_main(void *context)
 {
     struct worker *worker = context;
     struct bm_pool *pool = worker->pool;
+    struct bm_job *job = NULL;
+    bool decided = false; // something that pool_unlock() has to carry out
     pool_lock(pool);
-    while (!pool->stopping) {
-        struct bm_job *job = bm_scheduler_pick(pool->scheduler, worker->index);
-        if (job == NULL) {
-            pool->nidle++;
-            bm_cond_wait(&pool->work, &pool->mutex);
-            pool->nidle--;
-            if (pool->nwoken > 0)
-                pool->nwoken--;
-            continue;
-        }
-        do {
+    for (;;) {
+        if (job == NULL || !bm_job_done(job))
+            job = pool->stopping ? NULL : pool_pick(pool, worker->index);
+        if (job != NULL) {
             pool_unlock(pool);
             while (bm_job_begin(job) && bm_job_step(job))
                 ;
             pool_lock(pool);
-        } while (bm_job_done(job));
-        pool_unlock(pool); // before it may wait: what was decided is carried out here
-        pool_lock(pool);
+            decided = true;
+        } else if (decided) { // nobody else may do it while this worker sleeps
+            pool_unlock(pool);
+            pool_lock(pool);
+            decided = false;
+        } else if (pool->stopping) {
+            break;
+        } else {
+            worker_sleep(pool);
+        }
     }
     pool_unlock(pool);
     return NULL;

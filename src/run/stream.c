@@ -13,7 +13,7 @@
 // of seq, and only what is committed is handed out, counted, and merged into variables. So every
 // consequence of a batch (an error that stops, an end, a sum) is the same at every prefetch.
 
-// What a batch takes of the budget beside its tensors, so that tiny ones are not free.
+// What any batch takes of the budget, so that tiny ones are not free.
 enum { BATCH_OVERHEAD = sizeof(struct bm_job) + sizeof(struct bm_outcome) };
 
 // ---- Slots: a window may be wide and its consumer idle, so memory comes with the batches ----
@@ -79,14 +79,10 @@ static enum bm_status stream_get_locks(struct bm_stream *stream, struct bm_error
 
 static void stream_free(struct bm_stream *stream)
 {
-    if (stream->locks != NULL) {
-        for (unsigned step = 0; step < bm_pipeline_nsteps(stream->pipeline); step++)
-            bm_lock_put(stream->locks[step]);
-    }
-    free(stream->locks);
-    for (unsigned i = 0; i < stream->nslabs && stream->slabs != NULL; i++)
+    for (unsigned step = 0; step < bm_pipeline_nsteps(stream->pipeline); step++)
+        bm_lock_put(stream->locks[step]);
+    for (unsigned i = 0; i < stream->nslabs; i++)
         free(stream->slabs[i]); // one may wait there for a batch that found no memory
-    free(stream->slabs);
     free(stream->idle_slab);
     bm_variables_free(stream->variables);
     bm_outcome_unref(stream->spare);
@@ -101,9 +97,15 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
         return bm_fail(err, BM_INVALID_ARGUMENT, "prefetch", "expected 0 to %d batches, got %u",
                        BM_PREFETCH_MAX, config->prefetch);
     BM_ASSERT(strlen(config->id) <= BM_STREAM_ID_MAX);
-    struct bm_stream *stream = calloc(1, sizeof *stream);
+    unsigned nsteps = bm_pipeline_nsteps(config->pipeline);
+    unsigned nslabs = (config->prefetch + SLAB_SLOTS) / SLAB_SLOTS; // of prefetch + 1 slots
+    struct bm_stream *stream =
+        calloc(1, sizeof *stream + (nsteps + nslabs) * sizeof(void *)); // near each other
     if (stream == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the stream");
+    stream->locks = (struct bm_lock **)(stream + 1);
+    stream->slabs = (struct slab **)(stream->locks + nsteps);
+    stream->nslabs = nslabs;
     stream->scheduler = scheduler;
     stream->pipeline = bm_pipeline_ref(config->pipeline);
     stream->order = config->order;
@@ -119,14 +121,10 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
     stream->batch_bytes =
         BATCH_OVERHEAD + bm_pipeline_batch_bytes(stream->pipeline, config->order.params.batch_size);
     bm_list_init(&stream->ready);
-    stream->nslabs = (stream->window + SLAB_SLOTS - 1) / SLAB_SLOTS;
-    stream->slabs = calloc(stream->nslabs, sizeof(struct slab *));
     stream->idle_slab = calloc(1, sizeof *stream->idle_slab);
-    stream->locks = calloc(bm_pipeline_nsteps(stream->pipeline), sizeof(struct bm_lock *));
     stream->spare = bm_outcome_new(0, 0);
     enum bm_status status = BM_OK;
-    if (stream->slabs == NULL || stream->idle_slab == NULL || stream->locks == NULL ||
-        stream->spare == NULL)
+    if (stream->idle_slab == NULL || stream->spare == NULL)
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a window of %u",
                          stream->window);
     if (status == BM_OK)
@@ -189,6 +187,19 @@ void stream_free_if_over(struct bm_stream *stream)
 
 // ---- Creating: the window ----
 
+// One that the consumer does not hold on to; NULL: there is none.
+static struct bm_outcome *stream_take_released(struct bm_stream *stream)
+{
+    while (stream->released != NULL) {
+        struct bm_outcome *outcome = stream->released;
+        stream->released = outcome->next;
+        if (!bm_outcome_shared(outcome))
+            return outcome;
+        scheduler_discard(stream->scheduler, outcome);
+    }
+    return NULL;
+}
+
 static bool stream_create(struct bm_stream *stream)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
@@ -200,13 +211,18 @@ static bool stream_create(struct bm_stream *stream)
         return false;
     uint64_t seq = stream->created;
     unsigned nspans = stream->traced ? bm_pipeline_nsteps(stream->pipeline) : 0;
-    struct bm_outcome *outcome = bm_outcome_new(seq, nspans);
+    struct bm_outcome *outcome = stream_take_released(stream);
+    if (outcome != NULL)
+        bm_outcome_again(outcome, seq);
+    else
+        outcome = bm_outcome_new(seq, nspans);
     if (outcome == NULL && !alone) {
         if (!standing)
             scheduler_unreserve(scheduler, stream->batch_bytes);
         return false; // what is in flight will give memory back
     }
-    if (outcome == NULL) { // nothing will: say so in this batch's place, and end
+    bool stillborn = outcome == NULL;
+    if (stillborn) { // nothing will: say so in this batch's place, and end
         outcome = stream->spare;
         stream->spare = NULL;
         outcome->seq = seq;
@@ -218,7 +234,7 @@ static bool stream_create(struct bm_stream *stream)
     struct bm_job *job = stream_job(stream, seq);
     (*stream_slab(stream, seq))->nused++;
     stream->standing_used = true;
-    job_create(job, stream, seq, outcome, standing, outcome->work.error.status != BM_OK);
+    job_create(job, stream, seq, outcome, standing, stillborn);
     return true;
 }
 
@@ -237,6 +253,7 @@ void stream_fill(struct bm_stream *stream)
 
 // ---- Committing: the order ----
 
+// Its outcome is in stream->released until stream_discard_released().
 static void stream_release(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
@@ -247,8 +264,18 @@ static void stream_release(struct bm_stream *stream, struct bm_job *job)
     job->outcome = NULL;
     job_free(job);
     stream_put_slab(stream, seq);
-    scheduler_discard(stream->scheduler, outcome);
+    outcome->next = stream->released;
+    stream->released = outcome;
     scheduler_unreserve(stream->scheduler, reserved_bytes);
+}
+
+static void stream_discard_released(struct bm_stream *stream)
+{
+    while (stream->released != NULL) {
+        struct bm_outcome *outcome = stream->released;
+        stream->released = outcome->next;
+        scheduler_discard(stream->scheduler, outcome);
+    }
 }
 
 static void stream_end_at(struct bm_stream *stream, uint64_t seq)
@@ -261,6 +288,7 @@ static void stream_end_at(struct bm_stream *stream, uint64_t seq)
         else
             job_drop(job);
     }
+    stream_discard_released(stream);
     if (stream->created > seq)
         stream->created = seq;
 }
@@ -278,7 +306,8 @@ static void stream_commit(struct bm_stream *stream, struct bm_job *job)
         counts->batches++;
         counts->items += outcome->nitems;
         counts->bytes += outcome->bytes;
-        bm_variables_merge(stream->variables, &outcome->work);
+        if (outcome->work.updates != NULL)
+            bm_variables_merge(stream->variables, &outcome->work);
     } else if (outcome->kind == BM_OUTCOME_SKIPPED) {
         counts->skipped++;
     } else {
@@ -315,7 +344,9 @@ static void stream_commit_all(struct bm_stream *stream)
 static void stream_account(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
-    uint64_t keeps = BATCH_OVERHEAD + job->outcome->bytes;
+    const struct bm_outcome *outcome = job->outcome;
+    uint64_t keeps = BATCH_OVERHEAD + outcome->bytes +
+                     bm_pipeline_batch_overhead(stream->pipeline, outcome->nitems);
     if (keeps > stream->batch_bytes) {
         scheduler->standing_bytes += keeps - stream->batch_bytes;
         stream->batch_bytes = keeps;
@@ -334,8 +365,9 @@ static void stream_account(struct bm_stream *stream, struct bm_job *job)
 static void stream_judge(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
-    outcome->finished_ns =
-        stream->scheduler->executor->clock->now_ns(stream->scheduler->executor->clock);
+    struct bm_clock *clock = stream->scheduler->executor->clock;
+    if (stream->traced)
+        outcome->finished_ns = clock->now_ns(clock);
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
@@ -352,6 +384,7 @@ void stream_job_done(struct bm_stream *stream, struct bm_job *job)
 {
     if (stream->closed || job->seq >= stream->end_seq) { // dropped
         stream_release(stream, job);
+        stream_discard_released(stream);
         return;
     }
     stream_judge(stream, job);
@@ -372,6 +405,7 @@ void bm_stream_ask(struct bm_stream *stream, uint64_t seq)
         stream_release(stream, job);
     }
     stream_fill(stream);
+    stream_discard_released(stream);
 }
 
 enum bm_got bm_stream_get(struct bm_stream *stream, uint64_t seq, struct bm_outcome **ret_outcome)

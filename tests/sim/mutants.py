@@ -157,9 +157,14 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "memory is not given back": (
         "src/run/stream.c",
-        "    scheduler_discard(stream->scheduler, outcome);\n"
+        "    stream->released = outcome;\n"
         "    scheduler_unreserve(stream->scheduler, reserved_bytes);",
-        "    scheduler_discard(stream->scheduler, outcome);\n    (void)reserved_bytes;",
+        "    stream->released = outcome;\n    (void)reserved_bytes;",
+    ),
+    "a batch that the consumer holds is used again": (
+        "src/run/outcome.c",
+        "memory_order_acquire) > 1;",
+        "memory_order_acquire) > 9;",
     ),
     "want of memory leaves a batch out": (
         "src/run/stream.c",

@@ -29,7 +29,8 @@ static const struct {
     {"plain", "[{add: {amount: 3}}]"},
     {"locked", "[{add: {amount: 5}}, {step: {}, use_lock: gpu}, draw, {nap: {ns: 700000}}]"},
     {"two-locks", "[{step: {}, use_lock: gpu}, draw, {step: {}, use_lock: disk}, step]"},
-    {"failing", "[{step: {}, use_lock: gpu}, {fail: {seq: 7}}, {add: {amount: 1}}]"},
+    {"failing",
+     "[{step: {}, use_lock: gpu}, {fail: {seq: 7}, use_lock: disk}, {add: {amount: 1}}]"},
     {"skipping", "[{skip: {seq: 3}}, {step: {}, use_lock: disk}, draw, sum]"},
     {"ending", "[draw, {end: {seq: 9}}, {step: {}, use_lock: gpu}]"},
 };

@@ -148,7 +148,7 @@ static void the_fullest_step_says_how_large_a_batch_gets(void **state)
     (void)state;
     const struct {
         const char *actions;
-        uint64_t item_bytes; // and 16 for the item's index and epoch; tail counts as 0
+        uint64_t item_bytes; // tail counts as 0
     } cases[] = {
         {"[]", 8},
         {"[fake.step]", 8},
@@ -161,9 +161,12 @@ static void the_fullest_step_says_how_large_a_batch_gets(void **state)
     };
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bm_pipeline *pipeline = build(cases[i].actions);
-        if (bm_pipeline_batch_bytes(pipeline, 100) != 100 * (cases[i].item_bytes + 16))
-            fail_msg("%s: got %llu", cases[i].actions,
-                     (unsigned long long)bm_pipeline_batch_bytes(pipeline, 100));
+        uint64_t bytes = bm_pipeline_batch_bytes(pipeline, 100);
+        uint64_t overhead = bm_pipeline_batch_overhead(pipeline, 100);
+        if (bytes != 100 * cases[i].item_bytes + overhead)
+            fail_msg("%s: got %llu", cases[i].actions, (unsigned long long)(bytes - overhead));
+        assert_true(overhead >= 100 * 16); // an item's index and epoch
+        assert_int_equal(bm_pipeline_batch_overhead(pipeline, 200), overhead + 100 * 16);
         assert_true(bm_pipeline_batch_bytes(pipeline, UINT64_MAX / 2) == UINT64_MAX);
         bm_pipeline_unref(pipeline);
     }

@@ -252,6 +252,87 @@ static void want_of_memory_leaves_no_batch_out(void **state)
     mill_fini(&mill);
 }
 
+// ---- Memory ----
+
+// Allocations while `nbatches` pass through a stream in full flow.
+static uint64_t count_allocations(struct mill *mill, const char *actions, struct mill_stream config,
+                                  uint64_t nbatches)
+{
+    enum { WARM = 20 };
+    struct bm_pipeline *pipeline = mill_pipeline(mill, "p", 1000000, actions);
+    struct bm_stream *stream = mill_open(mill, pipeline, config);
+    struct bm_outcome *outcome = NULL;
+    for (uint64_t seq = 0; seq < WARM + nbatches; seq++) {
+        if (seq == WARM)
+            bm_fake_heap_fail_at(UINT64_MAX); // counts from here
+        assert_int_equal(mill_take(mill, stream, seq, &outcome), BM_GOT_OUTCOME);
+        assert_int_equal(outcome->seq, seq);
+        outcome = bm_outcome_unref(outcome);
+    }
+    uint64_t allocations = bm_fake_heap_count();
+    bm_fake_heap_fail_never();
+    mill_close(mill, stream);
+    bm_pipeline_unref(pipeline);
+    return allocations;
+}
+
+static void a_stream_in_full_flow_allocates_nothing(void **state)
+{
+    (void)state;
+    static struct mill mill;
+    static const char actions[] = "[step, {add: {amount: 5}, use_lock: gpu}, {nap: {ns: 50}}, sum]";
+    mill_init(&mill, 3, 1, 0, NULL);
+    for (unsigned prefetch = 0; prefetch < 40; prefetch += 13) {
+        const struct mill_stream config = {.batch_size = 7, .prefetch = prefetch, .seed = 5};
+        assert_int_equal(count_allocations(&mill, actions, config, 100), 0);
+        const struct mill_stream traced = {.batch_size = 7, .prefetch = prefetch, .traced = true};
+        assert_int_equal(count_allocations(&mill, actions, traced, 100), 0);
+    }
+    mill_fini(&mill);
+}
+
+static void no_allocation_is_per_item(void **state)
+{
+    (void)state;
+    static struct mill mill;
+    mill_init(&mill, 3, 1, 0, NULL);
+    for (uint64_t batch_size = 1; batch_size <= 1000; batch_size *= 10) {
+        // The block of its new component is all that is allocated for a batch; of those in flight
+        // some have it when the count begins, others when it ends.
+        const struct mill_stream config = {.batch_size = batch_size, .prefetch = 3, .seed = 5};
+        assert_in_range(count_allocations(&mill, "[draw]", config, 100), 96, 104);
+    }
+    mill_fini(&mill);
+}
+
+// A batch that somebody still refers to keeps its bytes, whatever its stream does meanwhile.
+static void what_the_consumer_holds_on_to_is_not_used_again(void **state)
+{
+    (void)state;
+    enum { HELD = 13 };
+    static struct mill mill;
+    struct bm_outcome *held[HELD];
+    uint64_t digests[HELD];
+    mill_init(&mill, 2, 1, 0, NULL);
+    struct bm_pipeline *pipeline = mill_pipeline(&mill, "train", NITEMS, "[{add: {amount: 5}}]");
+    struct bm_stream *stream = mill_open(
+        &mill, pipeline, (struct mill_stream){.batch_size = BATCH_SIZE, .prefetch = 2, .seed = 3});
+    for (uint64_t seq = 0; seq < HELD; seq++) {
+        assert_int_equal(mill_take(&mill, stream, seq, &held[seq]), BM_GOT_OUTCOME);
+        digests[seq] = mill_digest(held[seq]);
+        if (seq % 3 == 1) // some are given back, so that others take their place
+            held[seq] = bm_outcome_unref(held[seq]);
+    }
+    for (uint64_t seq = 0; seq < HELD; seq++) {
+        if (held[seq] != NULL)
+            assert_true(mill_digest(held[seq]) == digests[seq]);
+        bm_outcome_unref(held[seq]);
+    }
+    mill_close(&mill, stream);
+    bm_pipeline_unref(pipeline);
+    mill_fini(&mill);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +340,9 @@ int main(void)
         cmocka_unit_test(two_pipelines_with_one_lock_name_never_overlap_in_it),
         cmocka_unit_test(a_stream_that_starts_at_a_position_gives_the_rest_of_the_same_batches),
         cmocka_unit_test(want_of_memory_leaves_no_batch_out),
+        cmocka_unit_test(a_stream_in_full_flow_allocates_nothing),
+        cmocka_unit_test(no_allocation_is_per_item),
+        cmocka_unit_test(what_the_consumer_holds_on_to_is_not_used_again),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
 }

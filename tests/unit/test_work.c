@@ -613,6 +613,105 @@ static void running_out_of_memory_fails_the_batch_and_loses_nothing(void **state
     assert_true(n > 10);
 }
 
+// ---- Again ----
+
+static void use_again(struct bm_work *work, uint64_t batch_size, uint64_t seq)
+{
+    struct bm_order order;
+    struct bm_error error;
+    const struct bm_order_params params = {.batch_size = batch_size,
+                                           .n_epochs = BM_ORDER_UNSET,
+                                           .n_iters = BM_ORDER_UNSET,
+                                           .shard_count = 1};
+    uint64_t nitems = bm_pipeline_source(pipeline)->nitems;
+    assert_int_equal(bm_order_init(&order, &params, nitems, &error), BM_OK);
+    assert_int_equal(bm_work_again(work, &order, seq, &error), BM_OK);
+}
+
+static void work_that_is_used_again_gives_the_bytes_of_new_work(void **state)
+{
+    (void)state;
+    struct bm_work again, fresh;
+    build("{fake: {n: 10, ragged: true}}", "[{fake.copy: {as: y}}, {fake.add: {}}, {fake.upto: "
+                                           "{as: z}}, {fake.add: {component: tail}}]");
+    run(&again, 4, 0);
+    static const struct {
+        uint64_t batch_size, seq;
+    } cases[] = {{4, 1}, {4, 2}, {4, 0}, {9, 0}, {9, 1}, {1, 7}}; // shorter and longer ones
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        use_again(&again, cases[i].batch_size, cases[i].seq);
+        assert_int_equal(run_from(&again, 0), BM_RESULT_OK);
+        run(&fresh, cases[i].batch_size, cases[i].seq);
+        assert_int_equal(again.batch.nitems, fresh.batch.nitems);
+        assert_int_equal(again.seq, fresh.seq);
+        for (unsigned c = 0; c < fresh.batch.schema->ncomponents; c++) {
+            const struct bm_tensor *a = &again.batch.tensors[c], *b = &fresh.batch.tensors[c];
+            assert_int_equal(a->size_bytes, b->size_bytes);
+            assert_memory_equal(a->data, b->data, a->size_bytes);
+        }
+        bm_work_fini(&fresh);
+    }
+    bm_work_fini(&again);
+}
+
+static void work_that_failed_can_be_used_again(void **state)
+{
+    (void)state;
+    struct bm_work work;
+    build("{fake: {n: 10}}", "[{fake.stop: {item: 5, result: fail}}]");
+    start(&work, 4, 1);
+    assert_int_equal(run_from(&work, 0), BM_RESULT_FAIL);
+    use_again(&work, 4, 2);
+    assert_int_equal(work.error.status, BM_OK);
+    assert_int_equal(work.failed_action, -1);
+    assert_int_equal(work.failed_item, -1);
+    assert_int_equal(run_from(&work, 0), BM_RESULT_OK);
+    assert_counts_from(numbers(&work, "x"), 2, 8);
+    bm_work_fini(&work);
+}
+
+static void memory_of_a_batch_that_is_referred_to_is_not_used_again(void **state)
+{
+    (void)state;
+    struct bm_work work;
+    build("{fake: {n: 12}}", "[]");
+    run(&work, 4, 0);
+    struct bm_block *kept = bm_block_ref(work.batch.tensors[0].block);
+    const int64_t *before = bm_block_data(kept);
+    use_again(&work, 4, 1);
+    assert_int_equal(run_from(&work, 0), BM_RESULT_OK);
+    assert_counts_from(before, 4, 0);
+    assert_counts_from(numbers(&work, "x"), 4, 4);
+    struct bm_block *own = work.batch.tensors[0].block;
+    use_again(&work, 4, 2);
+    assert_int_equal(run_from(&work, 0), BM_RESULT_OK);
+    assert_ptr_equal(work.batch.tensors[0].block, own); // nobody refers to that one
+    assert_counts_from(numbers(&work, "x"), 4, 8);
+    bm_block_unref(kept);
+    bm_work_fini(&work);
+}
+
+static void want_of_memory_for_a_longer_batch_leaves_nothing(void **state)
+{
+    (void)state;
+    struct bm_work work;
+    struct bm_order order;
+    struct bm_error error;
+    const struct bm_order_params params = {
+        .batch_size = 8, .n_epochs = BM_ORDER_UNSET, .n_iters = BM_ORDER_UNSET, .shard_count = 1};
+    build("{fake: {n: 12}}", "[]");
+    assert_int_equal(bm_order_init(&order, &params, 12, &error), BM_OK);
+    for (uint64_t n = 1; n <= 2; n++) { // items, epochs
+        run(&work, 4, 0);
+        bm_fake_heap_fail_at(n);
+        assert_int_equal(bm_work_again(&work, &order, 0, &error), BM_RESOURCE_EXHAUSTED);
+        bm_fake_heap_fail_never();
+        assert_null(work.batch.tensors);
+        assert_null(work.items);
+        bm_work_fini(&work);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -643,6 +742,10 @@ int main(void)
         cmocka_unit_test(what_an_action_draws_depends_on_the_item_and_not_on_its_batch),
         cmocka_unit_test(variables_add_up_only_what_is_merged),
         cmocka_unit_test(running_out_of_memory_fails_the_batch_and_loses_nothing),
+        cmocka_unit_test(work_that_is_used_again_gives_the_bytes_of_new_work),
+        cmocka_unit_test(work_that_failed_can_be_used_again),
+        cmocka_unit_test(memory_of_a_batch_that_is_referred_to_is_not_used_again),
+        cmocka_unit_test(want_of_memory_for_a_longer_batch_leaves_nothing),
     };
     return cmocka_run_group_tests_name("work", tests, setup, teardown);
 }
