@@ -152,8 +152,8 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "over the budget, not even one batch goes on": (
         "src/run/stream.c",
-        "    bool alone = stream->created == stream->asked;",
-        "    bool alone = false;",
+        "    if (!standing && !scheduler_reserve(",
+        "    if (!scheduler_reserve(",
     ),
     "memory is not given back": (
         "src/run/stream.c",
