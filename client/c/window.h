@@ -16,7 +16,7 @@
 // reply holds few, are asked for in pieces of as many as fit a reply, all at once; small ones as
 // soon as a quarter of the window is to be had, or nothing is under way; the batch that the
 // consumer waits for always at once. And an ack alone, one at a time, carries the news that the
-// consumer has moved on by a quarter of the window when no other ask does.
+// consumer has moved on by a quarter of the window, or waits, when no other ask does.
 //
 // Threads: not synchronised; with the client's mutex held.
 #pragma once
