@@ -87,6 +87,7 @@ static void reply_head(const struct bm_batches *batches, Batchmill__V1__NextBatc
     head->end = batches->end;
     head->end_seq = batches->end ? batches->end_seq : 0;
     head->stopped = batches->stopped;
+    head->window = batches->window;
 }
 
 struct batch_head {

@@ -192,6 +192,7 @@ static enum bm_status next_decode(const Batchmill__V1__NextBatchesRequest *messa
         .ack = message->ack,
         .max_batches = message->max_batches,
         .wait_ms = message->wait_ms,
+        .waits = message->waits,
     };
     enum bm_status status;
     if ((status = id_check("stream", message->stream, err)) != BM_OK ||

@@ -38,10 +38,11 @@ struct bm_order_request {
     uint64_t shard_index, shard_count;
 };
 
+#define BM_PREFETCH_AUTO UINT32_MAX           // the server finds out
 struct bm_open_request {                      // also of Run, which has no position, cursor or trace
     const char *pipeline, *position, *cursor; // "" when not given
     struct bm_order_request order;
-    uint32_t prefetch;
+    uint32_t prefetch; // or BM_PREFETCH_AUTO
     enum bm_on_error on_error;
     bool traced, detached, checked;
     uint64_t nonce;
@@ -50,6 +51,7 @@ struct bm_next_request {
     const char *stream;
     uint64_t first, max_bytes, ack;
     uint32_t max_batches, wait_ms;
+    bool waits; // the consumer, for batch `ack`
 };
 
 struct bm_request {
@@ -80,6 +82,7 @@ struct bm_batches {
     char stream[BM_STREAM_ID_MAX + 1];
     struct bm_pipeline *pipeline; // referenced
     uint64_t first, end_seq;
+    uint32_t window; // 0: as opened
     bool end, stopped;
     bool checked; // however long it is
     unsigned noutcomes;

@@ -216,7 +216,8 @@ enum bm_status session_hold(struct bm_session *session, struct session_holding *
     holding->type = type;
     holding->nonce = request->nonce;
     holding->lease.expired = holding_expired;
-    holding->nparked_max = BM_SESSION_PARKED_SPARE + request->prefetch;
+    uint32_t prefetch = request->prefetch < BM_PREFETCH_MAX ? request->prefetch : BM_PREFETCH_MAX;
+    holding->nparked_max = BM_SESSION_PARKED_SPARE + prefetch;
     bm_list_init(&holding->parked);
     session_args_of(request, &holding->args);
     session_id_draw(session, holding->id);

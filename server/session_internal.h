@@ -32,6 +32,8 @@ struct session_plan {             // what the arguments mean
     struct bm_order order;
     uint64_t first_seq;
     uint32_t prefetch;
+    bool prefetch_auto; // `prefetch` is the most that it may become
+    uint32_t width;     // of the window at first; 0: all of it
     enum bm_on_error on_error;
     bool traced;
 };

@@ -210,6 +210,17 @@ char *session_position_stem(const struct session_plan *plan)
 
 // ---- Either ----
 
+// The most batches that are worked on ahead when the server is to find out how many it takes: as
+// many as 32 MiB hold, but at least 4, and at most 255. A cursor has no consumer of its own to
+// learn from, so it gets the least.
+static uint32_t prefetch_auto_max(const struct session_plan *plan, bool is_cursor)
+{
+    enum { BYTES = 32 * 1024 * 1024, MIN = 4, MAX = 255 };
+    uint64_t bytes = bm_pipeline_batch_bytes(plan->pipeline, plan->order.params.batch_size);
+    uint64_t fit = is_cursor ? MIN : BYTES / bytes;
+    return fit < MIN ? MIN : fit > MAX ? MAX : (uint32_t)fit;
+}
+
 enum bm_status session_plan_make(struct bm_session *session, const struct bm_open_request *request,
                                  struct session_plan *ret_plan, struct bm_error *err)
 {
@@ -221,7 +232,8 @@ enum bm_status session_plan_make(struct bm_session *session, const struct bm_ope
     };
     bool resumes = request->position[0] != '\0';
     enum bm_status status;
-    if (request->prefetch > BM_PREFETCH_MAX)
+    plan.prefetch_auto = request->prefetch == BM_PREFETCH_AUTO;
+    if (request->prefetch > BM_PREFETCH_MAX && !plan.prefetch_auto)
         return bm_fail(err, BM_INVALID_ARGUMENT, "prefetch", "expected 0 to %d batches, got %u",
                        BM_PREFETCH_MAX, request->prefetch);
     if (resumes)
@@ -240,6 +252,8 @@ enum bm_status session_plan_make(struct bm_session *session, const struct bm_ope
         return bm_fail(err, BM_OUT_OF_RANGE, "position", "expected at most batch %llu, got %llu",
                        ULL(seq_max), ULL(position.seq));
     plan.first_seq = position.seq;
+    if (plan.prefetch_auto)
+        plan.prefetch = prefetch_auto_max(&plan, request->cursor[0] != '\0');
     *ret_plan = plan;
     return BM_OK;
 }
@@ -253,6 +267,7 @@ enum bm_status session_plan_start(struct bm_session *session, const struct sessi
         .order = plan->order,
         .first_seq = plan->first_seq,
         .prefetch = plan->prefetch,
+        .width = plan->width,
         .on_error = plan->on_error,
         .traced = plan->traced,
         .id = id,

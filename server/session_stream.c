@@ -9,6 +9,8 @@ enum {
     // A reply for each small batch would cost more than the batch. So when others follow this fast,
     // a reply waits for them: until a quarter of the window is there, or this long.
     LINGER_NS = 200000,
+    // With prefetch auto the window begins like this, and doubles.
+    WIDTH_MIN = 4,
     FAST_NS = LINGER_NS / 8, // from one batch to the next
 };
 
@@ -20,6 +22,8 @@ struct stream {
     // How fast batches come of late, for who lingers.
     uint64_t ready, ready_ns; // one past the last that is ready, and since when
     uint64_t pace_ns;         // from one to the next, on average; 0: unknown
+    uint32_t width;           // of the window, as far as it is known to take
+    uint64_t widen_from;      // not before the consumer waits for this batch, or a later one
     struct bm_timer linger;
     bool lingering; // it is armed
 };
@@ -38,6 +42,7 @@ static void stream_reply_init(struct stream *stream, struct bm_exchange *exchang
     batches->pipeline = bm_pipeline_ref(stream->plan.pipeline);
     batches->first = exchange->request.next.first;
     batches->checked = stream->holding.args.checked;
+    batches->window = stream->plan.prefetch_auto ? stream->width : 0;
 }
 
 static void stream_answer_empty(struct session_holding *holding, struct bm_exchange *exchange)
@@ -130,7 +135,7 @@ static bool stream_lingers(const struct stream *stream, const struct bm_next_req
     if (stream->pace_ns == 0 || stream->pace_ns > FAST_NS)
         return false;
     struct bm_stream_counts counts = bm_stream_counts(stream->stream);
-    uint64_t ready = stream_ready(stream, &counts), quarter = (stream->plan.prefetch + 1) / 4;
+    uint64_t ready = stream_ready(stream, &counts), quarter = stream->width / 4;
     uint64_t wanted = next->max_batches < quarter ? next->max_batches : quarter;
     uint64_t here = ready > next->first ? ready - next->first : 0;
     return !counts.ended && here < wanted;
@@ -205,11 +210,26 @@ static enum bm_status stream_acknowledge(struct stream *stream, const struct bm_
     return BM_OK;
 }
 
+// The consumer waits, for a batch or for its way here, so the window is too narrow, unless the
+// workers have enough to do as it is. One step at a time: the next is not before this one can show.
+static void stream_widen(struct stream *stream, const struct bm_next_request *next)
+{
+    struct bm_scheduler *scheduler = stream->holding.session->config.scheduler;
+    uint32_t most = stream->plan.prefetch + 1;
+    if (!next->waits || next->ack < stream->widen_from || stream->width == most ||
+        bm_scheduler_status(scheduler).nready > 0)
+        return;
+    stream->width = stream->width < most / 2 ? 2 * stream->width : most;
+    stream->widen_from = next->ack + stream->width;
+    bm_stream_widen(stream->stream, stream->width);
+}
+
 void session_stream_next(struct session_holding *holding, struct bm_exchange *exchange)
 {
     struct stream *stream = stream_of(holding);
     const struct bm_next_request *next = &exchange->request.next;
     struct bm_error error;
+    stream_widen(stream, next); // before the ack gives the workers more to do
     if (stream_acknowledge(stream, next, &error) != BM_OK) {
         session_fail(holding->session, exchange, &error);
         return;
@@ -274,10 +294,14 @@ void session_stream_open(struct bm_session *session, struct bm_exchange *exchang
         bm_fail(&error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a stream");
         goto fail;
     }
+    if (plan.prefetch_auto)
+        plan.width = WIDTH_MIN;
     stream->plan = plan;
     stream->listener.changed = stream_changed;
     stream->linger.fire = stream_lingered;
     stream->ready = plan.first_seq;
+    stream->width = plan.prefetch_auto ? WIDTH_MIN : plan.prefetch + 1;
+    stream->widen_from = plan.first_seq + WIDTH_MIN; // the first ones are always waited for
     status = session_hold(session, &stream->holding, &session_stream_type, request, &error);
     if (status != BM_OK)
         goto fail_stream;

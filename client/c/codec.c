@@ -113,6 +113,7 @@ enum batchmill_code bm_client_encode_next(const struct bm_client_next *next, str
     call.max_bytes = next->max_bytes;
     call.wait_ms = next->wait_ms;
     call.ack = next->ack;
+    call.waits = next->waits;
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_NEXT_BATCHES;
     request.next_batches = &call;

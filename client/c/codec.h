@@ -44,6 +44,7 @@ struct bm_client_next {
     const char *stream;
     uint64_t first, max_bytes, ack;
     uint32_t max_batches, wait_ms;
+    bool waits; // the consumer, for batch `ack`
 };
 enum batchmill_code bm_client_encode_next(const struct bm_client_next *next, struct bm_buffer *out,
                                           struct batchmill_error *error);
@@ -90,6 +91,7 @@ struct bm_client_batches {
     bool end;         // there is no batch at end_seq or after it
     bool stopped;     // by a failed batch
     uint64_t end_seq; // with end
+    uint64_t window;  // batches worked on right now; 0: 1 + prefetch
     // Where bm_client_next_of() goes on:
     const unsigned char *at, *stop;
     // The seq that has to come next. The caller sets BATCHMILL_UNSET for a cursor's batches: there

@@ -444,6 +444,9 @@ enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,
         case WIRE_TAG(5, WIRE_VARINT):
             batches.stopped = field.value != 0;
             break;
+        case WIRE_TAG(6, WIRE_VARINT):
+            batches.window = field.value;
+            break;
         case WIRE_TAG(15, WIRE_BYTES):
             batches.nbatches++;
             break;

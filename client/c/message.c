@@ -1,6 +1,7 @@
 // Received messages, and the memory of large ones: kept for those to come, as fresh memory costs as
 // much as filling it.
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +105,8 @@ static struct bm_client_message *message_alloc(size_t size)
                   (ALIGNMENT - ALIGNMENT_REST);
     size_t capacity = size + size / 8; // the next one may be somewhat larger
     struct bm_client_message *message = NULL;
-    if (capacity < size || posix_memalign((void **)&message, ALIGNMENT, head + capacity) != 0)
+    if (size > PTRDIFF_MAX / 2 ||
+        posix_memalign((void **)&message, ALIGNMENT, head + capacity) != 0)
         return NULL;
     *message = (struct bm_client_message){.capacity = capacity};
     message->data = (unsigned char *)message + head;

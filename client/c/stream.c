@@ -112,6 +112,7 @@ static void flight_send(struct flight *flight)
         .max_batches = flight->ask.count,
         .wait_ms = stream->wait_ms,
         .ack = flight->ask.ack,
+        .waits = flight->ask.waits,
     };
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
@@ -163,6 +164,8 @@ static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
 static bool stream_apply(struct batchmill_stream *stream, const struct flight *flight,
                          struct bm_client_reply *reply) BM_REQUIRES(stream->client->mutex)
 {
+    if (reply->code == BATCHMILL_OK)
+        bm_client_window_widen(&stream->window, reply->head.window);
     for (size_t i = 0; reply->code == BATCHMILL_OK && i < reply->narrivals; i++) {
         if (bm_client_window_put(&stream->window, flight->ask.first + i, &reply->arrivals[i]))
             reply->arrivals[i].batch = NULL;
@@ -294,9 +297,11 @@ static enum batchmill_code stream_new(struct batchmill_client *client,
                                       struct batchmill_error *error)
 {
     struct batchmill_stream *stream = calloc(1, sizeof *stream);
+    bool automatic = order->prefetch == BATCHMILL_PREFETCH_AUTO;
     if (stream == NULL || !bm_client_window_init(&stream->window, opened->first_seq,
                                                  is_member ? UINT64_MAX : opened->batches,
-                                                 is_member ? 0 : opened->prefetch, batch_drop)) {
+                                                 is_member ? 0 : opened->prefetch,
+                                                 !is_member && automatic, batch_drop)) {
         free(stream);
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a stream");
     }
@@ -408,7 +413,7 @@ static enum batchmill_code stream_open_again(struct batchmill_stream *stream,
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a position");
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS; // the position has all of it
     order.shard_count = 0;
-    order.prefetch = stream->opened->prefetch;
+    order.prefetch = stream->window.narrow ? BATCHMILL_PREFETCH_AUTO : stream->opened->prefetch;
     order.on_error = stream->on_error;
     order.traced = stream->traced;
     order.checked = stream->checked;

@@ -11,7 +11,7 @@ static struct bm_client_slot *window_slot(struct bm_client_window *window, uint6
 // One past the last seq that may be asked for.
 static uint64_t window_stop(const struct bm_client_window *window)
 {
-    uint64_t stop = window->base + window->size;
+    uint64_t stop = window->base + window->width;
     return stop < window->end_seq ? stop : window->end_seq;
 }
 
@@ -26,7 +26,7 @@ static void window_count_empty(struct bm_client_window *window)
 }
 
 bool bm_client_window_init(struct bm_client_window *window, uint64_t first_seq, uint64_t end_seq,
-                           uint32_t prefetch, void (*drop)(void *batch))
+                           uint32_t prefetch, bool narrow, void (*drop)(void *batch))
 {
     *window = (struct bm_client_window){
         .base = first_seq,
@@ -34,6 +34,8 @@ bool bm_client_window_init(struct bm_client_window *window, uint64_t first_seq, 
         .acked = first_seq,
         .end_seq = end_seq,
         .size = prefetch + 1,
+        .width = narrow ? 1 : prefetch + 1,
+        .narrow = narrow,
         .drop = drop,
         .slots = calloc(prefetch + 1, sizeof *window->slots),
     };
@@ -63,6 +65,7 @@ void bm_client_window_rewind(struct bm_client_window *window, uint64_t end_seq)
 {
     window_clear(window);
     window->base = window->want;
+    window->width = window->narrow ? 1 : window->size;
     window->end_seq = end_seq;
     window->nasks = 0;
     window->acking = false;
@@ -72,7 +75,7 @@ void bm_client_window_rewind(struct bm_client_window *window, uint64_t end_seq)
 
 static uint32_t window_quarter(const struct bm_client_window *window)
 {
-    return window->size / 4 > 1 ? window->size / 4 : 1;
+    return window->width / 4 > 1 ? window->width / 4 : 1;
 }
 
 static void window_move(struct bm_client_window *window, uint64_t base)
@@ -115,6 +118,12 @@ static bool window_must_ask(struct bm_client_window *window)
            window_slot(window, window->want)->state == BM_CLIENT_EMPTY;
 }
 
+static bool window_waits(struct bm_client_window *window)
+{
+    return window->base == window->want &&
+           window_slot(window, window->want)->state != BM_CLIENT_READY;
+}
+
 bool bm_client_window_next_ask(struct bm_client_window *window, struct bm_client_ask *ret_ask)
 {
     if (!window->started)
@@ -134,14 +143,14 @@ bool bm_client_window_next_ask(struct bm_client_window *window, struct bm_client
         window->nasks++;
         window->ack_due = false;
         window->acked = window->base;
-        *ret_ask = (struct bm_client_ask){first, count, window->base};
+        *ret_ask = (struct bm_client_ask){first, count, window->base, window_waits(window)};
         return true;
     }
     if (window->ack_due && !window->acking && window->base < window->end_seq) {
         window->acking = true;
         window->ack_due = false;
         window->acked = window->base;
-        *ret_ask = (struct bm_client_ask){window->want, 0, window->base};
+        *ret_ask = (struct bm_client_ask){window->want, 0, window->base, window_waits(window)};
         return true;
     }
     return false;
@@ -152,8 +161,18 @@ bool bm_client_window_keep_alive(struct bm_client_window *window, struct bm_clie
     if (window->want >= window->end_seq || window->nasks > 0 || window->acking)
         return false;
     window->acking = true;
-    *ret_ask = (struct bm_client_ask){window->want, 0, window->base};
+    *ret_ask = (struct bm_client_ask){window->want, 0, window->base, false};
     return true;
+}
+
+void bm_client_window_widen(struct bm_client_window *window, uint64_t width)
+{
+    if (width > window->size)
+        width = window->size;
+    if (width <= window->width)
+        return;
+    window->width = (uint32_t)width;
+    window_count_empty(window);
 }
 
 bool bm_client_window_put(struct bm_client_window *window, uint64_t seq,

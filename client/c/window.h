@@ -33,6 +33,7 @@ struct bm_client_ask {
     uint64_t first;
     uint32_t count; // 0: only an ack
     uint64_t ack;
+    bool waits; // the consumer, for that batch
 };
 
 enum bm_client_slot_state { BM_CLIENT_EMPTY = 0, BM_CLIENT_ASKED, BM_CLIENT_READY };
@@ -53,6 +54,8 @@ struct bm_client_window {
     uint64_t want;    // the next to hand out: base while the consumer waits, else base + 1
     uint64_t end_seq; // there is no batch here or later, as far as known
     uint32_t size;    // prefetch + 1
+    uint32_t width;   // as much of it the server works on; it only grows
+    bool narrow;      // the server says how much
     uint32_t nempty;  // EMPTY slots of [base, base + size) before end_seq
     uint32_t nasks;   // with a count, under way
     bool started;     // the consumer has asked for its first
@@ -66,9 +69,10 @@ struct bm_client_window {
 };
 
 // An all-zero window is fine for _fini(). False: out of memory. `drop` frees batches that nobody
-// took; `end_seq` is UINT64_MAX when unknown.
+// took; `end_seq` is UINT64_MAX when unknown. `narrow`: the server will say how much of the window
+// it works on.
 bool bm_client_window_init(struct bm_client_window *window, uint64_t first_seq, uint64_t end_seq,
-                           uint32_t prefetch, void (*drop)(void *batch));
+                           uint32_t prefetch, bool narrow, void (*drop)(void *batch));
 void bm_client_window_fini(struct bm_client_window *window);
 // Starts over at `want`, as after reopening the stream there: nothing asked, nothing here. Where it
 // ends is learned anew: an end for want of memory was that server's, not the stream's.
@@ -82,6 +86,8 @@ bool bm_client_window_next_ask(struct bm_client_window *window, struct bm_client
 // ask is under way, or there is nothing to keep alive.
 bool bm_client_window_keep_alive(struct bm_client_window *window, struct bm_client_ask *ret_ask);
 
+// The server works on that many batches from the last ack on.
+void bm_client_window_widen(struct bm_client_window *window, uint64_t width);
 // A batch that came: takes it when it is wanted. False: a repeat, or not of the window; it is
 // still the caller's.
 bool bm_client_window_put(struct bm_client_window *window, uint64_t seq,

@@ -32,7 +32,8 @@ static const struct argp_option order_options[] = {
     {"drop-last", KEY_DROP_LAST, NULL, 0, "leave incomplete batches out", 2},
     {"epoch-border", KEY_BORDER, "stop|cross", 0, "may a batch hold items of two epochs?", 2},
     {"shard", KEY_SHARD, "I/N", 0, "take part I (from 0) of N", 2},
-    {"prefetch", KEY_PREFETCH, "N", 0, "batches worked on beside the one in use; default 0", 2},
+    {"prefetch", KEY_PREFETCH, "N|auto", 0,
+     "batches worked on beside the one in use; default auto: as many as it turns out to take", 2},
     {"on-error", KEY_ON_ERROR, "stop|skip|report", 0, "what a failed batch does", 2},
     {"checked", KEY_CHECKED, NULL, 0, "batches of any size carry a check; else small ones only", 2},
     {"position", KEY_POSITION, "TOKEN", 0, "go on where a stream stood", 2},
@@ -99,6 +100,7 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         input->order = (struct batchmill_order)BATCHMILL_ORDER_DEFAULTS;
+        input->order.prefetch = BATCHMILL_PREFETCH_AUTO;
         return 0;
     case KEY_BATCH_SIZE:
         order->batch_size = cli_number(state, "batch-size", arg, 1, UINT64_MAX);
@@ -126,7 +128,9 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
         order_shard(input, state, arg);
         return 0;
     case KEY_PREFETCH:
-        order->prefetch = (uint32_t)cli_number(state, "prefetch", arg, 0, UINT32_MAX);
+        order->prefetch = strcmp(arg, "auto") == 0
+                              ? BATCHMILL_PREFETCH_AUTO
+                              : (uint32_t)cli_number(state, "prefetch", arg, 0, UINT32_MAX - 1);
         return 0;
     case KEY_ON_ERROR:
         order->on_error = (enum batchmill_on_error)order_choice(state, "on-error", arg, policies);

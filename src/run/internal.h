@@ -69,7 +69,7 @@ struct bm_stream {
     bool traced, closed, stopped;
     char id[BM_STREAM_ID_MAX + 1];
 
-    // first_seq <= asked <= committed <= created; created <= asked + window
+    // first_seq <= asked <= committed <= created; created <= asked + width
     bool started;
     uint64_t asked;     // first batch not released: what the consumer holds or waits for
     uint64_t committed; // every one before it has taken its place in the order
@@ -77,6 +77,7 @@ struct bm_stream {
     uint64_t end_seq; // there is no batch here or later
     unsigned nalive;  // jobs that are not FREE
     unsigned window;  // prefetch + 1
+    unsigned width;   // how much of it is worked on
     unsigned nslabs;
     struct slab *idle_slab; // for the next that is needed; NULL: the slabs have it
     struct slab **slabs;    // [nslabs]: a ring of `window` slots; stream_slot() finds that of a seq

@@ -69,6 +69,7 @@ struct bm_stream_config {
     struct bm_order order;
     uint64_t first_seq; // where it starts: 0, or a position
     unsigned prefetch;  // batches beside the one the consumer holds, 0 to BM_PREFETCH_MAX
+    unsigned width;     // of the window at first, see bm_stream_widen(); 0: all of it
     enum bm_on_error on_error;
     bool traced;                         // keep spans
     const char *id;                      // copied; seen by actions
@@ -82,6 +83,10 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
 // and nobody can be done with what was never handed out: a later one than the next is cut to that.
 // Nothing is created before the first ask.
 void bm_stream_ask(struct bm_stream *stream, uint64_t seq);
+
+// From now on `width` batches of the window are worked on; 1 to prefetch + 1, never fewer than
+// before.
+void bm_stream_widen(struct bm_stream *stream, unsigned width);
 
 enum bm_got {
     BM_GOT_OUTCOME,  // *ret_outcome is referenced for the caller

@@ -118,6 +118,8 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
     if (stream->end_seq < config->first_seq)
         stream->end_seq = config->first_seq;
     stream->window = config->prefetch + 1;
+    BM_ASSERT(config->width <= stream->window);
+    stream->width = config->width == 0 ? stream->window : config->width;
     stream->batch_bytes =
         BATCH_OVERHEAD + bm_pipeline_batch_bytes(stream->pipeline, config->order.params.batch_size);
     bm_list_init(&stream->ready);
@@ -240,7 +242,7 @@ static bool stream_create(struct bm_stream *stream)
 
 void stream_fill(struct bm_stream *stream)
 {
-    while (stream->created < stream->end_seq && stream->created - stream->asked < stream->window) {
+    while (stream->created < stream->end_seq && stream->created - stream->asked < stream->width) {
         if (!stream_create(stream)) {
             if (!stream->hungry)
                 bm_list_push_back(&stream->scheduler->hungry, &stream->hungry_node);
@@ -418,7 +420,15 @@ enum bm_got bm_stream_get(struct bm_stream *stream, uint64_t seq, struct bm_outc
     }
     if (stream->committed == stream->end_seq)
         return BM_GOT_END;
-    return seq - stream->asked < stream->window ? BM_GOT_NOT_YET : BM_GOT_BEYOND;
+    return seq - stream->asked < stream->width ? BM_GOT_NOT_YET : BM_GOT_BEYOND;
+}
+
+void bm_stream_widen(struct bm_stream *stream, unsigned width)
+{
+    BM_ASSERT(width >= stream->width && width <= stream->window);
+    stream->width = width;
+    if (stream->started)
+        stream_fill(stream);
 }
 
 struct bm_stream_counts bm_stream_counts(const struct bm_stream *stream)

@@ -17,7 +17,7 @@
 #include "fakes/fake_executor.h"
 #include "pipeline/pipeline.h"
 
-enum { MILL_DEFERRED_MAX = 64 };
+enum { MILL_DEFERRED_MAX = 512 };
 
 struct mill {
     struct fake_executor executor;

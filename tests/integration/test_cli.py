@@ -153,7 +153,7 @@ class Gen(WithFolder):
             )
             with Server(DIGITS, "--workers", workers, listen=listen) as server:
                 for url in server.urls:
-                    for prefetch in ("0", "1", "3", "16"):
+                    for prefetch in ("0", "1", "3", "16", "auto"):
                         self.assertEqual(
                             jsonl("digits", "--server", url, *ORDER, "--prefetch", prefetch),
                             expected,
@@ -308,6 +308,7 @@ class Checkpoint(WithFolder):
         config = self.pipelines("[{wait: {ms: 5}}]", n=100000)
         command = [MILL, "gen", "p", "--config", config, "--batch-size", "1", "--output", "jsonl"]
         command += ["--checkpoint", str(self.file), "--checkpoint-every", "1000000"]
+        command += ["--prefetch", "0"]  # nobody reads its lines before it is interrupted
         stream = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         stream.stderr.readline()
         stream.send_signal(signal.SIGINT)

@@ -32,7 +32,9 @@ static uint64_t next_to_come(const struct sim_consumer *consumer)
 
 bool consumer_window_end(const struct sim_consumer *consumer, uint64_t *ret_seq)
 {
-    *ret_seq = next_to_come(consumer) + consumer->order.prefetch + 1;
+    enum { AUTO_MAX = 255 };
+    bool automatic = consumer->order.prefetch == BATCHMILL_PREFETCH_AUTO;
+    *ret_seq = next_to_come(consumer) + (automatic ? AUTO_MAX : consumer->order.prefetch) + 1;
     return consumer->asked;
 }
 
@@ -314,7 +316,7 @@ void consumer_work(struct sim_consumer *consumer, struct batchmill_client *clien
 
 void consumer_init(struct sim_consumer *consumer, unsigned trainer, unsigned i)
 {
-    static const uint32_t prefetches[] = {0, 0, 1, 1, 2, 3, 5, 16, 40};
+    static const uint32_t prefetches[] = {0, 0, 1, 1, 2, 3, 5, 16, 40, BATCHMILL_PREFETCH_AUTO};
     *consumer = (struct sim_consumer){
         .kind = scenario.cursors   ? SIM_CURSOR
                 : sim_draw(8) == 0 ? SIM_RUN
@@ -325,7 +327,7 @@ void consumer_init(struct sim_consumer *consumer, unsigned trainer, unsigned i)
     if (consumer->kind == SIM_CURSOR)
         consumer->reference = shared;
     consumer->order = consumer->reference->order;
-    consumer->order.prefetch = prefetches[sim_draw(9)];
+    consumer->order.prefetch = prefetches[sim_draw(10)];
     consumer->order.on_error = (enum batchmill_on_error)sim_draw(3);
     consumer->order.checked = consumer->kind != SIM_RUN;
     if (consumer->kind == SIM_CURSOR) { // all must ask for the same

@@ -93,8 +93,8 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "window off by one": (
         "src/run/stream.c",
-        "stream->created - stream->asked < stream->window) {",
-        "stream->created - stream->asked <= stream->window) {",
+        "stream->created - stream->asked < stream->width) {",
+        "stream->created - stream->asked <= stream->width) {",
     ),
     "window of the client one too large": (
         "client/c/window.c",

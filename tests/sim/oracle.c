@@ -406,9 +406,9 @@ void oracle_check(void)
     for (const struct bm_node *node = end->next; node != end; node = node->next) {
         const struct bm_stream *stream = BM_CONTAINER(node, struct bm_stream, node);
         uint64_t in_flight = stream->created - stream->asked;
-        SIM_CHECK(stream->closed || in_flight <= stream->window,
+        SIM_CHECK(stream->closed || in_flight <= stream->width,
                   "%llu batches of a stream exist with prefetch %u", (unsigned long long)in_flight,
-                  stream->window - 1);
+                  stream->width - 1);
     }
     uint64_t used_bytes = bm_scheduler_status(scheduler).memory_used_bytes;
     SIM_CHECK(scheduler->memory_bytes == 0 || used_bytes <= scheduler->memory_bytes,

@@ -125,7 +125,7 @@ static void every_call_arrives_at_the_server(void **state)
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
     struct bm_buffer *out = &fixture->out;
     struct bm_request request;
-    const struct bm_client_next next = {"s-1", 7, 1 << 20, 6, 4, 200};
+    const struct bm_client_next next = {"s-1", 7, 1 << 20, 6, 4, 200, true};
     assert_int_equal(bm_client_encode_next(&next, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
     assert_int_equal(request.kind, BM_CALL_NEXT_BATCHES);
@@ -135,6 +135,7 @@ static void every_call_arrives_at_the_server(void **state)
     assert_int_equal(request.next.ack, 6);
     assert_int_equal(request.next.max_batches, 4);
     assert_int_equal(request.next.wait_ms, 200);
+    assert_true(request.next.waits);
     bm_request_fini(&request);
     assert_int_equal(bm_client_encode_close("s-1", 9, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);

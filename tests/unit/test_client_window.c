@@ -20,7 +20,7 @@ static void count_drop(void *batch)
 static struct bm_client_window opened(uint64_t first_seq, uint32_t prefetch)
 {
     struct bm_client_window window;
-    assert_true(bm_client_window_init(&window, first_seq, UINT64_MAX, prefetch, count_drop));
+    assert_true(bm_client_window_init(&window, first_seq, UINT64_MAX, prefetch, false, count_drop));
     return window;
 }
 
@@ -312,6 +312,31 @@ static void a_stream_that_is_opened_again_goes_on_with_the_next_batch(void **sta
     bm_client_window_fini(&window);
 }
 
+static void a_narrow_window_grows_as_the_server_says(void **state)
+{
+    (void)state;
+    struct bm_client_window window;
+    assert_true(bm_client_window_init(&window, 0, UINT64_MAX, 15, true, count_drop));
+    bm_client_window_ask(&window);
+    struct bm_client_ask ask = expect_ask(&window, 0, 1, 0); // how wide it is, nobody knows yet
+    assert_true(ask.waits);
+    expect_no_ask(&window);
+    bm_client_window_widen(&window, 4);
+    put(&window, 0, 100);
+    bm_client_window_answered(&window, &ask, false);
+    expect_taken(&window, 0);
+    ask = expect_ask(&window, 1, 3, 0);
+    assert_false(ask.waits);            // it has batch 0
+    bm_client_window_widen(&window, 2); // an old answer
+    bm_client_window_widen(&window, 1000);
+    expect_ask(&window, 4, 12, 0);
+    bm_client_window_rewind(&window, UINT64_MAX); // a new stream begins like the first
+    bm_client_window_ask(&window);
+    expect_ask(&window, 1, 1, 1);
+    expect_no_ask(&window);
+    bm_client_window_fini(&window);
+}
+
 // ---- Against a server that takes its time ----
 //
 // The model follows PROTOCOL.md: the window moves by acks, batches get ready in any order and are
@@ -417,6 +442,8 @@ static void client_receive(struct flying *flying)
     }
     if (flying->end)
         bm_client_window_end(&world.window, world.end);
+    if (!flying->lost)
+        bm_client_window_widen(&world.window, bm_random_below(&world.random, 500));
     bm_client_window_answered(&world.window, &flying->ask, flying->lost);
     for (uint32_t i = 0; i < flying->ask.count; i++)
         world.asked_for[flying->ask.first + i] = false;
@@ -538,7 +565,8 @@ static void stream_all(uint64_t seed, uint32_t prefetch)
     world.bytes = chance(2) ? 1024 : 700000;
     bool known_end = chance(2);
     assert_true(bm_client_window_init(&world.window, world.first,
-                                      known_end ? world.end : UINT64_MAX, prefetch, world_drop));
+                                      known_end ? world.end : UINT64_MAX, prefetch, chance(2),
+                                      world_drop));
     unsigned nsteps = 0;
     while (!world.over) {
         uint64_t choice = bm_random_below(&world.random, FLYING_MAX + 4);
@@ -577,6 +605,7 @@ int main(void)
         cmocka_unit_test(large_batches_are_asked_for_one_by_one),
         cmocka_unit_test(the_batch_the_consumer_waits_for_is_asked_for_at_once),
         cmocka_unit_test(with_nothing_under_way_a_small_rest_is_asked_for_too),
+        cmocka_unit_test(a_narrow_window_grows_as_the_server_says),
         cmocka_unit_test(a_lost_ask_is_repeated_and_so_is_its_ack),
         cmocka_unit_test(a_lease_is_kept_only_while_nothing_else_is_under_way),
         cmocka_unit_test(a_batch_that_is_repeated_or_was_not_wanted_is_refused),

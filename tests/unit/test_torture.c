@@ -90,7 +90,7 @@ static enum batchmill_code story_open(struct story *story, const char *pipeline)
     strcpy(story->stream, opened->stream);
     assert_int_equal(opened->batches, NBATCHES);
     bool room = bm_client_window_init(&story->window, opened->first_seq, opened->batches,
-                                      opened->prefetch, free);
+                                      opened->prefetch, false, free);
     free(opened);
     return room ? BATCHMILL_OK : BATCHMILL_RESOURCE_EXHAUSTED;
 }

@@ -185,12 +185,14 @@ struct batchmill_order {            // start from BATCHMILL_ORDER_DEFAULTS
     bool drop_last;                 // leave incomplete batches out
     enum batchmill_epoch_border epoch_border; // CROSS: batches may hold items of two epochs
     uint64_t shard_index, shard_count;        // this consumer is shard i of n
-    uint32_t prefetch;                        // batches worked on beside the one you hold
+    uint32_t prefetch; // batches worked on beside the one you hold; or BATCHMILL_PREFETCH_AUTO
     enum batchmill_on_error on_error;
     const char *position; // go on from here (batchmill_position); NULL = from the start
     bool traced;          // batches carry spans
     bool checked;         // replies of any length carry a check; else only those up to 64 KiB
 };
+// The server finds out how many it takes, so that you do not wait while its workers could do more.
+#define BATCHMILL_PREFETCH_AUTO UINT32_MAX
 #define BATCHMILL_ORDER_DEFAULTS                                                                   \
     {                                                                                              \
         .n_epochs = BATCHMILL_UNSET, .n_iters = BATCHMILL_UNSET, .shard_count = 1                  \
