@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds the gRPC peer and fills a virtual environment with the others, all in build/peers. What
+# cannot be had is said, and left out of the measurements.
+set -eu
+cd "$(dirname "$0")/../../.."
+peers=build/peers
+source=tests/bench/peers
+mkdir -p "$peers"
+
+if [ ! -x "$peers/grpc_peer" ] || [ "$source/grpc_peer.cc" -nt "$peers/grpc_peer" ]; then
+    echo "building the gRPC peer" >&2
+    protoc --proto_path="$source" --cpp_out="$peers" --grpc_out="$peers" \
+        --plugin=protoc-gen-grpc="$(command -v grpc_cpp_plugin)" batches.proto
+    # shellcheck disable=SC2046 # lists of words
+    c++ -std=c++17 -O2 -I "$peers" $(pkg-config --cflags grpc++ protobuf) \
+        "$source/grpc_peer.cc" "$peers/batches.pb.cc" "$peers/batches.grpc.pb.cc" \
+        $(pkg-config --libs grpc++ protobuf) -o "$peers/grpc_peer"
+fi
