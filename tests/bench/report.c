@@ -11,8 +11,16 @@ struct line {
     const struct bench_figure *figure;
     const struct bench_goal *goal; // NULL: only the value
     double value, ratio;           // NAN: not measured
-    const char *to;
+    char name[64], to[64];
 };
+
+// A figure that is one of several under a name says which.
+static void line_label(const struct bench_figure *figure, char *text, size_t size)
+{
+    const char *part = figure->part;
+    snprintf(text, size, "%s%s%s", figure->name, part == NULL ? "" : ": ",
+             part == NULL ? "" : part);
+}
 
 static int number_compare(const void *a, const void *b)
 {
@@ -39,10 +47,14 @@ static struct line line_make(const struct bench_figure *figure, const struct ben
 {
     struct line line = {.figure = figure, .goal = goal, .ratio = NAN};
     line.value = median(figure->values, figure->nrounds);
+    line_label(figure, line.name, sizeof line.name);
     if (goal == NULL)
         return line;
     const struct bench_figure *to = goal->to < 0 ? NULL : &bench_figures[goal->to];
-    line.to = to == NULL ? goal->to_text : to->name;
+    if (to == NULL)
+        snprintf(line.to, sizeof line.to, "%s", goal->to_text);
+    else
+        line_label(to, line.to, sizeof line.to);
     double ratios[BENCH_ROUNDS_MAX];
     for (unsigned i = 0; i < figure->nrounds; i++)
         ratios[i] = figure->values[i] / (to == NULL ? goal->constant : to->values[i]);
@@ -73,19 +85,16 @@ static bool line_broken(const struct line *line)
 static void table_print(const struct line *line)
 {
     const struct bench_figure *figure = line->figure;
-    char name[64];
-    snprintf(name, sizeof name, "%s%s%s", figure->name, figure->part == NULL ? "" : ": ",
-             figure->part == NULL ? "" : figure->part);
-    printf("%-36s", name);
+    printf("%-36s", line->name);
     if (isnan(line->value)) {
         printf(" not measured: %s\n", figure->why);
         return;
     }
     printf(" %10.5g %-14s", line->value, figure->unit);
     if (!isnan(line->ratio))
-        printf(" %8.3g of %-22s", line->ratio, line->to);
+        printf(" %8.3g of %-26s", line->ratio, line->to);
     else if (line->goal != NULL)
-        printf(" %8s of %-22s", "-", line->to);
+        printf(" %8s of %-26s", "-", line->to);
     if (line_has_goal(line))
         printf(" %s %-5g %s", line->goal->at_most ? "<=" : ">=", line->goal->goal,
                isnan(line->ratio) ? "-" : (line_met(line) ? "yes" : "no"));
@@ -160,7 +169,7 @@ bool bench_report(bool json)
 {
     bool fine = true;
     if (!json)
-        printf("%-36s %10s %-14s %8s    %-22s %-8s %s\n", "row", "value", "unit", "ratio", "to",
+        printf("%-36s %10s %-14s %8s    %-26s %-8s %s\n", "row", "value", "unit", "ratio", "to",
                "goal", "met");
     for (unsigned i = 0; i < bench_nfigures; i++) {
         const struct bench_figure *figure = &bench_figures[i];

@@ -16,3 +16,10 @@ if [ ! -x "$peers/grpc_peer" ] || [ "$source/grpc_peer.cc" -nt "$peers/grpc_peer
         "$source/grpc_peer.cc" "$peers/batches.pb.cc" "$peers/batches.grpc.pb.cc" \
         $(pkg-config --libs grpc++ protobuf) -o "$peers/grpc_peer"
 fi
+
+[ -x "$peers/bin/pip" ] || python3 -m venv "$peers"
+for package in pyarrow tensorflow-cpu batchflow; do
+    "$peers/bin/pip" show --quiet "$package" 2>/dev/null && continue
+    echo "installing $package in $peers" >&2
+    "$peers/bin/pip" install --quiet "$package" >&2 || echo "$package cannot be installed" >&2
+done
