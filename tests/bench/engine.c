@@ -17,7 +17,7 @@
 #include "server/config.h"
 #include "sources/sources.h"
 
-enum { ENGINE_ACTIONS = 8, ENGINE_PREFETCH = 15, ENGINE_BATCHES = 200000 };
+enum { ENGINE_ACTIONS = 8, ENGINE_PREFETCH = 15, ENGINE_BATCHES = 400000 };
 
 // `burn` of nothing is an action over the whole batch, so each is a step of its own: `noop` is over
 // items, and all of them would be fused to one step.
@@ -167,7 +167,7 @@ void bench_engine(const struct bench_setup *setup, const void *work, double *val
     const struct bench_actions *actions = work;
     static struct engine engine;
     uint64_t nbatches =
-        (uint64_t)(setup->quick ? ENGINE_BATCHES / 2 : ENGINE_BATCHES) / actions->nstreams;
+        (uint64_t)(setup->quick ? ENGINE_BATCHES / 4 : ENGINE_BATCHES) / actions->nstreams;
     engine_start(&engine, actions->locked ? "locked" : "free");
     struct taker *takers = calloc(actions->nstreams, sizeof *takers);
     if (takers == NULL)

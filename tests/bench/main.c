@@ -4,6 +4,7 @@
 // The machine's speed drifts, so only the ratios mean something. Each round measures every figure
 // once, what is compared side by side; the absolute figures say where the ratios come from.
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -158,8 +159,20 @@ static void rounds_run(const struct options *options)
         fprintf(stderr, "\r%-60s\r", "");
 }
 
-static void peers_print(FILE *to)
+static void settings_print(FILE *to, unsigned rounds)
 {
+    fprintf(to, "%u interleaved rounds, %ld processors, %d workers, loopback\n", rounds,
+            sysconf(_SC_NPROCESSORS_ONLN), BENCH_WORKERS);
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        const struct bench_figure *figure = &bench_figures[i];
+        const struct bench_stream *stream = figure->work;
+        if (figure->wanted && figure->measure == bench_stream_remote)
+            fprintf(to,
+                    "%s: batches of %" PRIu64 " of %" PRIu64 " items of %" PRIu64
+                    " random bytes, shuffled, %u actions; ours with prefetch %u\n",
+                    figure->name, stream->batch_items, stream->items, stream->item_bytes,
+                    stream->nactions, stream->prefetch);
+    }
     for (unsigned i = 0; i < bench_npeers; i++) {
         const struct bench_peer *peer = &bench_peers[i];
         if (peer->started)
@@ -192,9 +205,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < bench_npeers; i++)
         bench_peer_stop(&bench_peers[i]);
     // What was run with which settings goes where the figures do not have to be parsed.
-    fprintf(options.json ? stderr : stdout, "%u interleaved rounds, %ld processors, %d workers\n",
-            options.rounds, sysconf(_SC_NPROCESSORS_ONLN), BENCH_WORKERS);
-    peers_print(options.json ? stderr : stdout);
+    settings_print(options.json ? stderr : stdout, options.rounds);
     bool fine = bench_report(options.json);
     return options.setup.quick && !fine;
 }

@@ -26,16 +26,16 @@ static const struct bench_actions actions_1 = {false, 1}, actions_100 = {false, 
 
 enum { GRPC, FLIGHT, TFDATA, TORCH, BATCHFLOW, NPEERS };
 
+#define PYTHON "exec build/peers/bin/python tests/bench/peers/"
+
 struct bench_peer bench_peers[NPEERS] = {
-    [GRPC] = {.name = "gRPC C++", .command = "exec build/peers/grpc_peer"},
-    [FLIGHT] = {.name = "Arrow Flight",
-                .command = "exec build/peers/bin/python tests/bench/peers/flight.py"},
-    [TFDATA] = {.name = "tf.data service",
-                .command = "exec build/peers/bin/python tests/bench/peers/tfdata.py"},
+    [GRPC] = {.name = "gRPC C++", .command = "exec build/peers/grpc_peer 2>build/peers/grpc.log"},
+    [FLIGHT] = {.name = "Arrow Flight", .command = PYTHON "flight.py 2>build/peers/flight.log"},
+    [TFDATA] = {.name = "tf.data service", .command = PYTHON "tfdata.py 2>build/peers/tfdata.log"},
     [TORCH] = {.name = "PyTorch DataLoader",
-               .command = "exec build/peers/bin/python tests/bench/peers/dataloader.py"},
+               .command = PYTHON "dataloader.py 2>build/peers/dataloader.log"},
     [BATCHFLOW] = {.name = "BatchFlow prefetch",
-                   .command = "exec build/peers/bin/python tests/bench/peers/batchflow_local.py"},
+                   .command = PYTHON "batchflow_local.py 2>build/peers/batchflow.log"},
 };
 const unsigned bench_npeers = NPEERS;
 

@@ -11,7 +11,7 @@
 
 #include "bench/bench.h"
 
-enum { RING_SLOTS = 8 };
+enum { RING_SLOTS = 4 };
 
 struct ring {
     _Alignas(64) atomic_ullong filled;

@@ -43,7 +43,9 @@ def make(torch, work):
 
         def __iter__(self):
             for _ in range(work.epochs):
-                yield from torch.randperm(work.items).split(work.batch_items)
+                order = torch.randperm(work.items).tolist()
+                for at in range(0, work.items, work.batch_items):
+                    yield order[at : at + work.batch_items]
 
     return torch.utils.data.DataLoader(
         Items(),

@@ -109,7 +109,8 @@ def main():
     context.Process(target=run_server, args=(theirs,), daemon=True).start()
     client = flight.connect(f"grpc://127.0.0.1:{ours.recv()}")
     peer.serve(
-        f"pyarrow {pyarrow.__version__}: do_get; numbers shuffled, cut and read to the end in C++; "
+        f"pyarrow {pyarrow.__version__}: do_get; small batches: a "
+        "table shuffled beforehand and cut in C++, with actions a generator in Python; "
         "large batches gathered by RecordBatch.take; IPC without compression, no TLS",
         lambda work: measure(client, work),
     )

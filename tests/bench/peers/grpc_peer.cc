@@ -19,11 +19,13 @@
 
 #include "batches.grpc.pb.h"
 
-namespace {
+namespace
+{
 
 constexpr int kFrameBytes = 16 * 1024 * 1024 - 1; // the largest that HTTP/2 knows
 
-class Service final : public bench::Batches::Service {
+class Service final : public bench::Batches::Service
+{
     grpc::Status Stream(grpc::ServerContext *, const bench::Work *work,
                         grpc::ServerWriter<bench::Batch> *writer) override
     {
@@ -121,9 +123,8 @@ int main()
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
-    std::unique_ptr<bench::Batches::Stub> stub = bench::Batches::NewStub(
-        grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
-                                  grpc::InsecureChannelCredentials(), arguments));
+    std::unique_ptr<bench::Batches::Stub> stub = bench::Batches::NewStub(grpc::CreateCustomChannel(
+        "127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials(), arguments));
     std::cout << "ready " << grpc::Version()
               << ": server streaming, one `bytes` a message, messages reused, no limit on their "
                  "size, HTTP/2 frames of 16 MiB, no TLS"
