@@ -12,7 +12,7 @@
 #include "bench/bench.h"
 #include "bench/calls.h"
 
-enum { ASKS = 20000, WARM_UP = 1000, REQUEST_BYTES = 64, REPLY_BYTES = 1100 };
+enum { ASKS = 20000, WARM_UP = 1000, REQUEST_BYTES = 56, REPLY_BYTES = 1109 };
 
 static unsigned asks_of(const struct bench_setup *setup)
 {
