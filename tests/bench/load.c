@@ -86,7 +86,7 @@ static double load_p99_us(unsigned nstreams, double seconds)
     static double us[DRIVERS * SAMPLES_MAX];
     for (unsigned i = 0; i < DRIVERS; i++) {
         struct driver *driver = &drivers[i];
-        driver->streams = &streams[i * each];
+        driver->streams = &streams[(size_t)i * each];
         driver->nstreams = each;
         driver->at = driver->nsamples = 0;
         atomic_fetch_add(&nunder_way, 1);

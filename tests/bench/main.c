@@ -19,8 +19,6 @@ struct options {
     struct bench_setup setup;
 };
 
-static char folder[] = "/tmp/batchmill-bench-XXXXXX";
-
 static const char usage[] =
     "usage: batchmill-bench [--quick] [--peers] [--all] [--rounds N] [--json] [ROW...]\n"
     "  --quick     less of everything, in under two minutes; exit code 1 if a ratio to a limit\n"
@@ -180,28 +178,20 @@ static void settings_print(FILE *to, unsigned rounds)
     }
 }
 
-// The measurements and servers die with this process, as they asked the kernel to.
-static void leave(int signal)
-{
-    bench_config_clean(folder);
-    _exit(128 + signal);
-}
-
 int main(int argc, char **argv)
 {
     static char config_yaml[8192];
+    char folder[] = "/tmp/batchmill-bench-XXXXXX";
     struct options options = {.rounds = 5};
     options_read(&options, argc, argv);
     signal(SIGPIPE, SIG_IGN);
     if (mkdtemp(folder) == NULL)
         bench_die(folder, strerror(errno));
-    signal(SIGINT, leave);
-    signal(SIGTERM, leave);
     bench_config(folder, config_yaml, sizeof config_yaml);
     bench_server_start(&options.setup.server, config_yaml, NULL);
+    bench_config_clean(folder); // the server has its files open; nothing is left if we are killed
     rounds_run(&options);
     bench_server_stop(&options.setup.server);
-    bench_config_clean(folder);
     for (unsigned i = 0; i < bench_npeers; i++)
         bench_peer_stop(&bench_peers[i]);
     // What was run with which settings goes where the figures do not have to be parsed.

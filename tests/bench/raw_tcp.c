@@ -62,4 +62,7 @@ void bench_raw_tcp(const struct bench_setup *setup, const void *work, double *va
     }
     values[0] = bench_stream_value(stream, (double)nmessages / (bench_now() - start));
     waitpid(pid, NULL, 0);
+    free(message);
+    close(fd);
+    close(listener);
 }

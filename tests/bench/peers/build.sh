@@ -7,7 +7,8 @@ peers=build/peers
 source=tests/bench/peers
 mkdir -p "$peers"
 
-if [ ! -x "$peers/grpc_peer" ] || [ -n "$(find "$source" -name '*.cc' -newer "$peers/grpc_peer")" ]; then
+newer=$(find "$source" -name '*.cc' -newer "$peers/grpc_peer" 2>/dev/null || echo all)
+if [ -n "$newer" ]; then
     echo "building the gRPC peer" >&2
     protoc --proto_path="$source" --cpp_out="$peers" --grpc_out="$peers" \
         --plugin=protoc-gen-grpc="$(command -v grpc_cpp_plugin)" batches.proto
