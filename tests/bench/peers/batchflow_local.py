@@ -2,6 +2,7 @@
 """batchflow_local.py -- batches of BatchFlow's own prefetch: threads in the consumer's process, and
 no network at all.
 """
+
 import os
 import time
 

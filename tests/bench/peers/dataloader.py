@@ -5,6 +5,7 @@ instead of a network.
 The sampler draws whole batches, so that a worker gathers a batch with one indexing instead of one
 call for each item.
 """
+
 import itertools
 import os
 import sys

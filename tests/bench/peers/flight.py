@@ -4,6 +4,7 @@
 Python only sets the work up: numbers are shuffled, cut, sent, received and counted in C++; large
 batches are gathered in C++, with a few calls of Python for each 8 MiB.
 """
+
 import dataclasses
 import json
 import multiprocessing

@@ -4,6 +4,7 @@ each a process.
 
 The variant is the compression: `plain` is none, `default` what the service does when not told.
 """
+
 import multiprocessing
 import os
 import time
