@@ -1,192 +1,201 @@
-// main.c -- ./dev bench: what batches cost, beside the limits of this machine in the same run.
+// main.c -- ./dev bench: what batches cost, beside the limits of this machine and beside other
+// products, in the same run.
 //
-// Every figure is the median of interleaved rounds. The machine's speed drifts, so only the
-// ratios mean something; the absolute figures say where they come from.
+// The machine's speed drifts, so only the ratios mean something. Each round measures every figure
+// once, what is compared side by side; the absolute figures say where the ratios come from.
+#include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
-#include <stdio.h>
+#include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
 
-enum { ROUNDS_MAX = 21, NROWS = 8, NOOP_ACTIONS = 3, BATCH_ACTIONS = 8, WORKERS = 2 };
-enum { BLOCKS = 1024, BLOCK_BYTES = 16 * 1024 };
-#define MIB ((uint64_t)1 << 20)
-
-static char config_yaml[2048];
-
-// %s: a file of BLOCKS items of 16 KiB, so that a batch of 64 is 1 MiB.
-static const char config_format[] =
-    "listen: ['tcp://127.0.0.1:0']\n"
-    "sources:\n"
-    "  million: {range: {n: 1000000}}\n"
-    "  blocks: {npy: {path: '%s'}}\n"
-    "pipelines:\n"
-    "  bare: {source: million}\n"
-    "  blocks: {source: blocks}\n"
-    "  noop3: {source: million, actions: [noop, noop, noop]}\n"
-    "  batch8: {source: million, actions: [burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0},\n"
-    "    burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}, burn: {ms: 0}]}\n"
-    "  locked8: {source: million, actions: [\n"
-    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
-    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
-    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b},\n"
-    "    {burn: {ms: 0}, use_lock: a}, {burn: {ms: 0}, use_lock: b}]}\n";
-
-struct row {
-    const char *name, *unit;
-    int ratio_to; // index of another row, or -1
-    double values[ROUNDS_MAX];
-};
-enum { NOOP_LOCAL, NOOP_TCP, NOOP_TCP_WIDE, RAW_1M, TCP_1M, ACTION_FUSED, ACTION, ACTION_LOCKED };
-
-static struct row rows[NROWS] = {
-    [NOOP_LOCAL] = {"noop_local", "batches/s", -1, {0}},
-    [NOOP_TCP] = {"noop_tcp_prefetch_3", "batches/s", NOOP_LOCAL, {0}},
-    [NOOP_TCP_WIDE] = {"noop_tcp_prefetch_63", "batches/s", NOOP_LOCAL, {0}},
-    [RAW_1M] = {"raw_tcp_1m", "MB/s", -1, {0}},
-    [TCP_1M] = {"tcp_1m", "MB/s", RAW_1M, {0}},
-    [ACTION_FUSED] = {"action_cost_per_item_fused", "us CPU", -1, {0}},
-    [ACTION] = {"action_cost_per_batch", "us CPU", -1, {0}},
-    [ACTION_LOCKED] = {"action_cost_locked", "us CPU", ACTION, {0}},
+struct options {
+    bool json, peers, peers_only;
+    unsigned rounds;
+    struct bench_setup setup;
 };
 
-double bench_now(void)
+static const char usage[] =
+    "usage: batchmill-bench [--quick] [--peers] [--all] [--rounds N] [--json] [ROW...]\n"
+    "  --quick     less of everything, in under two minutes; exit code 1 if a ratio to a limit\n"
+    "              misses even half of its goal\n"
+    "  --peers     only the rows that are compared with other products, with them\n"
+    "  --all       every row, with other products\n"
+    "  --rounds N  default 5\n"
+    "  --json      one object a line\n"
+    "rows:";
+
+// ---- Which figures ----
+
+static bool row_known(const char *row)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        if (strcmp(bench_figures[i].row, row) == 0)
+            return true;
+    }
+    return false;
 }
 
-double bench_cpu_now(void)
+// A figure is wanted with its row, and with the figure that is compared with it.
+static void row_want(const char *row, bool peers)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        struct bench_figure *figure = &bench_figures[i];
+        if (strcmp(figure->row, row) == 0)
+            figure->wanted = peers || figure->peer == NULL;
+    }
+    for (unsigned i = 0; i < bench_ngoals; i++) {
+        const struct bench_goal *goal = &bench_goals[i];
+        if (goal->to >= 0 && strcmp(bench_figures[goal->figure].row, row) == 0 &&
+            (peers || bench_figures[goal->to].peer == NULL))
+            bench_figures[goal->to].wanted = true;
+    }
 }
 
-_Noreturn void bench_die(const char *what, const char *why)
+static bool row_has_peer(const char *row)
 {
-    fprintf(stderr, "bench: %s: %s\n", what, why);
-    exit(1);
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        if (bench_figures[i].peer != NULL && strcmp(bench_figures[i].row, row) == 0)
+            return true;
+    }
+    return false;
 }
 
-static int compare(const void *a, const void *b)
+_Noreturn static void usage_print(void)
 {
-    const double *left = a, *right = b;
-    return (*left > *right) - (*left < *right);
+    fputs(usage, stderr);
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        if (i == 0 || strcmp(bench_figures[i].row, bench_figures[i - 1].row) != 0)
+            fprintf(stderr, " %s", bench_figures[i].row);
+    }
+    fputc('\n', stderr);
+    exit(2);
 }
 
-static double median(const struct row *row, unsigned rounds)
+static unsigned option_rounds(const char *text)
 {
-    double sorted[ROUNDS_MAX];
-    memcpy(sorted, row->values, rounds * sizeof sorted[0]);
-    qsort(sorted, rounds, sizeof sorted[0], compare);
-    return sorted[rounds / 2];
+    char *end = NULL;
+    unsigned long rounds = text == NULL ? 0 : strtoul(text, &end, 10);
+    if (rounds < 1 || rounds > BENCH_ROUNDS_MAX || *end != '\0')
+        usage_print();
+    return (unsigned)rounds;
 }
 
-static void measure(const char *url, unsigned round, uint64_t n)
+static void options_read(struct options *options, int argc, char **argv)
 {
-    uint64_t bytes = 0;
-    double rate;
-    uint64_t large = n / 50; // batches of 1 MiB
-    rows[NOOP_LOCAL].values[round] =
-        bench_local(config_yaml, "noop3", 32, 15, WORKERS, n).per_second;
-    rows[NOOP_TCP].values[round] = bench_remote(url, "noop3", 32, true, 3, n / 4, NULL);
-    rows[NOOP_TCP_WIDE].values[round] = bench_remote(url, "noop3", 32, true, 63, n, NULL);
-    rows[RAW_1M].values[round] = bench_raw_tcp(MIB, large) / 1e6;
-    rate = bench_remote(url, "blocks", MIB / BLOCK_BYTES, true, 3, large, &bytes);
-    rows[TCP_1M].values[round] = rate * (double)bytes / (double)large / 1e6;
-    // The cost of an action is what a pipeline costs more with than without.
-    double bare = bench_local(config_yaml, "bare", 32, 15, 1, n).cpu_seconds_each;
-    double noop = bench_local(config_yaml, "noop3", 32, 15, 1, n).cpu_seconds_each;
-    double batch = bench_local(config_yaml, "batch8", 32, 15, 1, n).cpu_seconds_each;
-    double locked = bench_local(config_yaml, "locked8", 32, 15, 1, n).cpu_seconds_each;
-    rows[ACTION_FUSED].values[round] = (noop - bare) / NOOP_ACTIONS * 1e6;
-    rows[ACTION].values[round] = (batch - bare) / BATCH_ACTIONS * 1e6;
-    rows[ACTION_LOCKED].values[round] = (locked - bare) / BATCH_ACTIONS * 1e6;
-}
-
-static void print_rows(unsigned rounds, bool json)
-{
-    if (!json)
-        printf("%-28s %14s %-10s %8s %s\n", "row", "median", "unit", "ratio", "to");
-    for (unsigned i = 0; i < NROWS; i++) {
-        const struct row *row = &rows[i];
-        double value = median(row, rounds);
-        double ratio = row->ratio_to < 0 ? 0 : value / median(&rows[row->ratio_to], rounds);
-        const char *to = row->ratio_to < 0 ? "" : rows[row->ratio_to].name;
-        if (json && row->ratio_to < 0)
-            printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"ratio_to\":null,"
-                   "\"ratio\":null}\n",
-                   row->name, value, row->unit);
-        else if (json)
-            printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"ratio_to\":\"%s\","
-                   "\"ratio\":%.4g}\n",
-                   row->name, value, row->unit, to, ratio);
-        else if (row->ratio_to < 0)
-            printf("%-28s %14.6g %-10s\n", row->name, value, row->unit);
+    bool named = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            options->json = true;
+        else if (strcmp(argv[i], "--quick") == 0)
+            options->setup.quick = true;
+        else if (strcmp(argv[i], "--all") == 0)
+            options->peers = true;
+        else if (strcmp(argv[i], "--peers") == 0)
+            options->peers = options->peers_only = true;
+        else if (strcmp(argv[i], "--rounds") == 0)
+            options->rounds = option_rounds(argv[++i]);
+        else if (row_known(argv[i]))
+            named = true;
         else
-            printf("%-28s %14.6g %-10s %8.3f %s\n", row->name, value, row->unit, ratio, to);
+            usage_print();
+    }
+    if (options->setup.quick && options->peers)
+        usage_print();
+    for (int i = 1; i < argc; i++) {
+        if (row_known(argv[i]))
+            row_want(argv[i], options->peers);
+    }
+    for (unsigned i = 0; i < bench_nfigures && !named; i++) {
+        if (!options->peers_only || row_has_peer(bench_figures[i].row))
+            row_want(bench_figures[i].row, options->peers);
     }
 }
 
-// Pseudo-random bytes as a NumPy array [BLOCKS, BLOCK_BYTES] of uint8.
-static void write_blocks(const char *path)
+// ---- The rounds ----
+
+static void figure_add(struct bench_figure *figure, const struct bench_outcome *outcome)
 {
-    static unsigned char block[BLOCK_BYTES];
-    char header[128] = {(char)0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 118, 0};
-    FILE *file = fopen(path, "wbe");
-    if (file == NULL)
-        bench_die("cannot write", path);
-    memset(header + 10, ' ', sizeof header - 10);
-    int length = snprintf(header + 10, sizeof header - 10,
-                          "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, %d), }", BLOCKS,
-                          BLOCK_BYTES);
-    header[10 + length] = ' ';
-    header[sizeof header - 1] = '\n';
-    fwrite(header, 1, sizeof header, file);
-    uint64_t random = 1;
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        for (unsigned j = 0; j < BLOCK_BYTES; j++) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
-            block[j] = (unsigned char)(random >> 56);
+    figure->values[figure->nrounds++] = outcome->measured ? outcome->values[figure->value] : NAN;
+    if (!outcome->measured)
+        strcpy(figure->why, outcome->why);
+}
+
+// A figure, and those after it that the same measurement gives.
+static void figure_measure(unsigned i, const struct bench_setup *setup)
+{
+    struct bench_figure *figure = &bench_figures[i];
+    struct bench_outcome outcome;
+    if (figure->peer != NULL)
+        bench_peer_measure(figure->peer, setup, figure->work, figure->row, figure->variant,
+                           &outcome);
+    else
+        bench_in_child(figure->measure, setup, figure->work, &outcome);
+    figure_add(figure, &outcome);
+    for (i++; i < bench_nfigures && bench_figures[i].value > 0; i++)
+        figure_add(&bench_figures[i], &outcome);
+}
+
+static void rounds_run(const struct options *options)
+{
+    for (unsigned round = 0; round < options->rounds; round++) {
+        for (unsigned i = 0; i < bench_nfigures; i++) {
+            const struct bench_figure *figure = &bench_figures[i];
+            if (!figure->wanted || figure->value > 0)
+                continue;
+            if (isatty(STDERR_FILENO))
+                fprintf(stderr, "\rround %u of %u: %-40s", round + 1, options->rounds,
+                        figure->name);
+            figure_measure(i, &options->setup);
         }
-        fwrite(block, 1, sizeof block, file);
     }
-    if (fclose(file) != 0)
-        bench_die("cannot write", path);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%-60s\r", "");
+}
+
+static void settings_print(FILE *to, unsigned rounds)
+{
+    fprintf(to, "%u interleaved rounds, %ld processors, %d workers, loopback\n", rounds,
+            sysconf(_SC_NPROCESSORS_ONLN), BENCH_WORKERS);
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        const struct bench_figure *figure = &bench_figures[i];
+        const struct bench_stream *stream = figure->work;
+        if (figure->wanted && figure->measure == bench_stream_remote)
+            fprintf(to,
+                    "%s: batches of %" PRIu64 " of %" PRIu64 " items of %" PRIu64
+                    " random bytes, shuffled, %u actions; ours with prefetch %u\n",
+                    figure->name, stream->batch_items, stream->items, stream->item_bytes,
+                    stream->nactions, stream->prefetch);
+    }
+    for (unsigned i = 0; i < bench_npeers; i++) {
+        const struct bench_peer *peer = &bench_peers[i];
+        if (peer->started)
+            fprintf(to, "%s: %s%s\n", peer->name, peer->ready ? "" : "not measured: ", peer->said);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    bool json = false, quick = false;
-    for (int i = 1; i < argc; i++) {
-        json = json || strcmp(argv[i], "--json") == 0;
-        quick = quick || strcmp(argv[i], "--quick") == 0;
-        if (strcmp(argv[i], "--json") != 0 && strcmp(argv[i], "--quick") != 0) {
-            fprintf(stderr, "usage: batchmill-bench [--quick] [--json]\n");
-            return 2;
-        }
-    }
-    unsigned rounds = quick ? 1 : 5;
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/batchmill-bench-%ld.npy", (long)getpid());
-    write_blocks(path);
-    snprintf(config_yaml, sizeof config_yaml, config_format, path);
-    struct bench_server server;
-    bench_server_start(&server, config_yaml, WORKERS);
-    for (unsigned round = 0; round < rounds; round++)
-        measure(server.url, round, quick ? 4000 : 20000);
-    bench_server_stop(&server);
-    unlink(path);
-    if (!json)
-        printf("%u interleaved rounds; shuffled batches of 32 int64 (noop, actions) and of "
-               "64 x 16 KiB (1m); %d workers\n",
-               rounds, WORKERS);
-    print_rows(rounds, json);
-    return 0;
+    static char config_yaml[8192];
+    char folder[] = "/tmp/batchmill-bench-XXXXXX";
+    struct options options = {.rounds = 5};
+    options_read(&options, argc, argv);
+    signal(SIGPIPE, SIG_IGN);
+    if (mkdtemp(folder) == NULL)
+        bench_die(folder, strerror(errno));
+    bench_config(folder, config_yaml, sizeof config_yaml);
+    bench_server_start(&options.setup.server, config_yaml, NULL);
+    bench_config_clean(folder); // the server has its files open; nothing is left if we are killed
+    rounds_run(&options);
+    bench_server_stop(&options.setup.server);
+    for (unsigned i = 0; i < bench_npeers; i++)
+        bench_peer_stop(&bench_peers[i]);
+    // What was run with which settings goes where the figures do not have to be parsed.
+    settings_print(options.json ? stderr : stdout, options.rounds);
+    bool fine = bench_report(options.json);
+    return options.setup.quick && !fine;
 }

@@ -1,16 +1,18 @@
-// raw_tcp.c -- the limit: one process fills and sends, this one receives; nothing else.
+// raw_tcp.c -- a limit: one process fills a message and sends it, this one receives it into one
+// buffer; nothing else.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
 
-static void raw_send(int listener, uint64_t size, uint64_t nmessages)
+_Noreturn static void raw_send(int listener, uint64_t size, uint64_t nmessages)
 {
     int fd = accept(listener, NULL, NULL);
     int on = 1;
@@ -31,8 +33,10 @@ static void raw_send(int listener, uint64_t size, uint64_t nmessages)
     _exit(0);
 }
 
-double bench_raw_tcp(uint64_t size, uint64_t nmessages)
+void bench_raw_tcp(const struct bench_setup *setup, const void *work, double *values)
 {
+    const struct bench_stream *stream = work;
+    uint64_t size = bench_stream_bytes(stream), nmessages = bench_stream_batches(setup, stream);
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof address;
@@ -56,10 +60,9 @@ double bench_raw_tcp(uint64_t size, uint64_t nmessages)
             bench_die("raw tcp", "the sender stopped");
         left -= (uint64_t)n;
     }
-    double seconds = bench_now() - start;
+    values[0] = bench_stream_value(stream, (double)nmessages / (bench_now() - start));
     waitpid(pid, NULL, 0);
     free(message);
     close(fd);
     close(listener);
-    return (double)(size * nmessages) / seconds;
 }

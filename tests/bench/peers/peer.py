@@ -1,0 +1,52 @@
+"""peer.py -- how a peer of the benchmark talks: see peer.c."""
+
+import dataclasses
+import sys
+
+
+@dataclasses.dataclass
+class Work:
+    name: str  # of the row
+    items: int
+    item_bytes: int
+    batch_items: int
+    batches: int
+    actions: int  # that do nothing
+    variant: str
+
+    @property
+    def batch_bytes(self):
+        return self.batch_items * self.item_bytes
+
+    @property
+    def epochs(self):
+        """As many as hold all batches."""
+        return -(-self.batches * self.batch_items // self.items)
+
+
+def read_work(line):
+    name, *numbers, variant = line.split()
+    return Work(name, *map(int, numbers), variant)
+
+
+def one_line(text):
+    return " ".join(str(text).split())[:200]
+
+
+def unavailable(why):
+    print("unavailable", one_line(why), flush=True)
+
+
+def serve(settings, measure):
+    """measure(work) -> batches a second; what it raises is why there is no figure."""
+    print("ready", settings, flush=True)
+    for line in sys.stdin:
+        try:
+            print(f"value {measure(read_work(line)):.3f}", flush=True)
+        except Exception as error:  # whatever a product raises
+            print("error", one_line(error) or type(error).__name__, flush=True)
+
+
+def expect(batches, work):
+    if batches != work.batches:
+        raise RuntimeError(f"expected {work.batches} batches, got {batches}")

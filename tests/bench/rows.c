@@ -1,0 +1,232 @@
+// rows.c -- the table: every figure, what it is compared with, and the goals.
+#include "bench/bench.h"
+
+#define MB "MB/s"
+#define RATE "batches/s"
+#define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
+
+// ---- Work ----
+
+// A gibibyte of data each, and as many batches of numbers as take about as long.
+static const struct bench_stream tcp_64k = {"blocks", 1024, 16384, 4, 8192, 0, 255, true};
+static const struct bench_stream tcp_1m = {"blocks", 1024, 16384, 64, 1024, 0, 15, true};
+static const struct bench_stream tcp_16m = {"blocks", 1024, 16384, 1024, 64, 0, 3, true};
+static const struct bench_stream f32_8m = {"floats", 2048, 32768, 256, 128, 0, 3, true};
+static const struct bench_stream noop = {"noop3", 1000000, 8, 32, 50000, 3, 1023, false};
+// The same at a tenth of the length, for those who take as long for it.
+static const struct bench_stream noop_short = {"noop3", 1000000, 8, 32, 5000, 3, 1023, false};
+// 16 in flight is a window of 16; each waits 10 ms without a worker.
+static const struct bench_stream wait = {"wait", 1000000, 8, 1, 1600, 1, 15, false};
+
+static const struct bench_actions actions_1 = {false, 1}, actions_100 = {false, 100},
+                                  actions_10k = {false, 10000}, locked_1 = {true, 1},
+                                  locked_10k = {true, 10000};
+
+// ---- Peers ----
+
+enum { GRPC, FLIGHT, TFDATA, TORCH, BATCHFLOW, NPEERS };
+
+#define PYTHON "exec build/peers/bin/python tests/bench/peers/"
+
+struct bench_peer bench_peers[NPEERS] = {
+    [GRPC] = {.name = "gRPC C++", .command = "exec build/peers/grpc_peer 2>build/peers/grpc.log"},
+    [FLIGHT] = {.name = "Arrow Flight", .command = PYTHON "flight.py 2>build/peers/flight.log"},
+    [TFDATA] = {.name = "tf.data service", .command = PYTHON "tfdata.py 2>build/peers/tfdata.log"},
+    [TORCH] = {.name = "PyTorch DataLoader",
+               .command = PYTHON "dataloader.py 2>build/peers/dataloader.log"},
+    [BATCHFLOW] = {.name = "BatchFlow prefetch",
+                   .command = PYTHON "batchflow_local.py 2>build/peers/batchflow.log"},
+};
+const unsigned bench_npeers = NPEERS;
+
+// ---- Figures ----
+
+enum figure {
+    RAW_64K,
+    TCP_64K,
+    GRPC_64K,
+    RAW_1M,
+    TCP_1M,
+    GRPC_1M,
+    RAW_16M,
+    TCP_16M,
+    GRPC_16M,
+    NOOP_REMOTE,
+    NOOP_TFDATA,
+    NOOP_FLIGHT,
+    NOOP_FLIGHT_TABLE,
+    NOOP_BATCHFLOW,
+    NOOP_TORCH,
+    RAW_8M,
+    F32_8M,
+    F32_FLIGHT,
+    F32_TFDATA,
+    F32_TFDATA_DEFAULT,
+    F32_TORCH,
+    WAIT_10MS,
+    ACTION_1,
+    ACTION_100,
+    ACTION_10K,
+    ACTION_1_LOCKED,
+    ACTION_10K_LOCKED,
+    STREAMS_SERVED,
+    STREAMS_FAIRNESS,
+    STREAMS_RSS,
+    STREAMS_P99_100,
+    STREAMS_P99,
+    NNG_ECHO,
+    LATENCY_1K,
+    RING_1M,
+    SAME_HOST_1M,
+    EPOCH_FIRST,
+    EPOCH_RSS,
+    EPOCH_RSS_SMALL,
+    NFIGURES
+};
+
+#define OURS(row_, unit_, measure_, work_)                                                         \
+    {                                                                                              \
+        .name = (row_), .row = (row_), .unit = (unit_), .measure = (measure_), .work = (work_)     \
+    }
+#define LIMIT(name_, row_, unit_, measure_, work_)                                                 \
+    {                                                                                              \
+        .name = (name_), .row = (row_), .unit = (unit_), .measure = (measure_), .work = (work_)    \
+    }
+#define PEER(name_, row_, unit_, peer_, work_, variant_)                                           \
+    {                                                                                              \
+        .name = (name_), .row = (row_), .unit = (unit_), .work = (work_),                          \
+        .peer = &bench_peers[peer_], .variant = (variant_)                                         \
+    }
+#define PART(row_, part_, unit_, measure_, work_)                                                  \
+    {                                                                                              \
+        .name = (row_), .part = (part_), .row = (row_), .unit = (unit_), .measure = (measure_),    \
+        .work = (work_)                                                                            \
+    }
+// Further values of the measurement before.
+#define FURTHER(name_, row_, unit_, value_)                                                        \
+    {                                                                                              \
+        .name = (name_), .row = (row_), .unit = (unit_), .value = (value_)                         \
+    }
+#define PART_FURTHER(row_, part_, unit_, value_)                                                   \
+    {                                                                                              \
+        .name = (row_), .part = (part_), .row = (row_), .unit = (unit_), .value = (value_)         \
+    }
+
+// In the order of measuring: what is compared stands side by side, so that a slow spell of the
+// machine hits both.
+struct bench_figure bench_figures[NFIGURES] = {
+    [RAW_64K] = LIMIT("raw_tcp_64k", "tcp_64k", MB, bench_raw_tcp, &tcp_64k),
+    [TCP_64K] = OURS("tcp_64k", MB, bench_stream_remote, &tcp_64k),
+    [GRPC_64K] = PEER("grpc_64k", "tcp_64k", MB, GRPC, &tcp_64k, "-"),
+    [RAW_1M] = LIMIT("raw_tcp_1m", "tcp_1m", MB, bench_raw_tcp, &tcp_1m),
+    [TCP_1M] = OURS("tcp_1m", MB, bench_stream_remote, &tcp_1m),
+    [GRPC_1M] = PEER("grpc_1m", "tcp_1m", MB, GRPC, &tcp_1m, "-"),
+    [RAW_16M] = LIMIT("raw_tcp_16m", "tcp_16m", MB, bench_raw_tcp, &tcp_16m),
+    [TCP_16M] = OURS("tcp_16m", MB, bench_stream_remote, &tcp_16m),
+    [GRPC_16M] = PEER("grpc_16m", "tcp_16m", MB, GRPC, &tcp_16m, "-"),
+    [NOOP_REMOTE] = OURS("noop_remote", RATE, bench_stream_remote, &noop),
+    [NOOP_TFDATA] = PEER("tfdata_noop", "noop_remote", RATE, TFDATA, &noop_short, "plain"),
+    [NOOP_FLIGHT] = PEER("flight_noop", "noop_remote", RATE, FLIGHT, &noop, "actions"),
+    [NOOP_FLIGHT_TABLE] = PEER("flight_table_noop", "noop_remote", RATE, FLIGHT, &noop, "table"),
+    [NOOP_BATCHFLOW] = PEER("batchflow_noop", "noop_remote", RATE, BATCHFLOW, &noop_short, "-"),
+    [NOOP_TORCH] = PEER("dataloader_noop", "noop_remote", RATE, TORCH, &noop_short, "-"),
+    [RAW_8M] = LIMIT("raw_tcp_8m", "f32_8m", MB, bench_raw_tcp, &f32_8m),
+    [F32_8M] = OURS("f32_8m", MB, bench_stream_remote, &f32_8m),
+    [F32_FLIGHT] = PEER("flight_f32_8m", "f32_8m", MB, FLIGHT, &f32_8m, "-"),
+    [F32_TFDATA] = PEER("tfdata_f32_8m", "f32_8m", MB, TFDATA, &f32_8m, "plain"),
+    [F32_TFDATA_DEFAULT] = PEER("tfdata_default_f32_8m", "f32_8m", MB, TFDATA, &f32_8m, "default"),
+    [F32_TORCH] = PEER("dataloader_f32_8m", "f32_8m", MB, TORCH, &f32_8m, "-"),
+    [WAIT_10MS] = OURS("wait_10ms", RATE, bench_stream_remote, &wait),
+    [ACTION_1] = PART("action_cost", "1 stream", "us CPU", bench_engine, &actions_1),
+    [ACTION_100] = PART("action_cost", "100 streams", "us CPU", bench_engine, &actions_100),
+    [ACTION_10K] = PART("action_cost", "10000 streams", "us CPU", bench_engine, &actions_10k),
+    [ACTION_1_LOCKED] =
+        PART("action_cost", "1 stream, one lock", "us CPU", bench_engine, &locked_1),
+    [ACTION_10K_LOCKED] =
+        PART("action_cost", "10000 streams, one lock", "us CPU", bench_engine, &locked_10k),
+    [STREAMS_SERVED] = PART("streams_10k", "served", "streams", bench_streams, 0),
+    [STREAMS_FAIRNESS] = PART_FURTHER("streams_10k", "fairness", "Jain", 1),
+    [STREAMS_RSS] = PART_FURTHER("streams_10k", "above the budget", "MB RSS", 2),
+    [STREAMS_P99_100] = FURTHER("p99_of_100_streams", "streams_10k", "us", 3),
+    [STREAMS_P99] = PART_FURTHER("streams_10k", "p99", "us", 4),
+    [NNG_ECHO] = LIMIT("nng_echo_1k", "latency_1k", "us p50", bench_nng_echo, 0),
+    [LATENCY_1K] = OURS("latency_1k", "us p50", bench_latency, 0),
+    [RING_1M] = LIMIT("shm_ring_1m", "same_host_1m", MB, bench_shm_ring, &tcp_1m),
+    [SAME_HOST_1M] = OURS("same_host_1m", MB, bench_stream_remote, &tcp_1m),
+    [EPOCH_FIRST] = PART("epoch_1e9", "first batch", "ms", bench_epoch, 0),
+    [EPOCH_RSS] = PART_FURTHER("epoch_1e9", "memory", "MB RSS", 1),
+    [EPOCH_RSS_SMALL] = FURTHER("memory_of_1e3", "epoch_1e9", "MB RSS", 2),
+};
+const unsigned bench_nfigures = NFIGURES;
+
+// ---- Goals ----
+
+#define AT_LEAST(figure_, to_, goal_)                                                              \
+    {                                                                                              \
+        .figure = (figure_), .to = (to_), .goal = (goal_)                                          \
+    }
+#define AT_MOST(figure_, to_, goal_)                                                               \
+    {                                                                                              \
+        .figure = (figure_), .to = (to_), .goal = (goal_), .at_most = true                         \
+    }
+#define NEAR_LIMIT(figure_, to_, goal_)                                                            \
+    {                                                                                              \
+        .figure = (figure_), .to = (to_), .goal = (goal_), .guarded = true                         \
+    }
+// A limit that needs no measurement.
+#define IDEAL(figure_, constant_, text_, goal_)                                                    \
+    {                                                                                              \
+        .figure = (figure_), .to = -1, .constant = (constant_), .to_text = (text_),                \
+        .goal = (goal_), .guarded = true                                                           \
+    }
+#define BELOW(figure_, constant_, text_)                                                           \
+    {                                                                                              \
+        .figure = (figure_), .to = -1, .constant = (constant_), .to_text = (text_), .goal = 1,     \
+        .at_most = true                                                                            \
+    }
+#define NOT_FAR_ABOVE(figure_, to_, goal_)                                                         \
+    {                                                                                              \
+        .figure = (figure_), .to = (to_), .goal = (goal_), .at_most = true, .guarded = true        \
+    }
+#define INFORM(figure_, to_)                                                                       \
+    {                                                                                              \
+        .figure = (figure_), .to = (to_)                                                           \
+    }
+
+const struct bench_goal bench_goals[] = {
+    NEAR_LIMIT(TCP_64K, RAW_64K, 0.80),
+    INFORM(TCP_64K, GRPC_64K),
+    NEAR_LIMIT(TCP_1M, RAW_1M, 0.80),
+    AT_LEAST(TCP_1M, GRPC_1M, 1.5),
+    NEAR_LIMIT(TCP_16M, RAW_16M, 0.80),
+    AT_LEAST(TCP_16M, GRPC_16M, 1.4),
+    AT_LEAST(NOOP_REMOTE, NOOP_TFDATA, 100),
+    AT_LEAST(NOOP_REMOTE, NOOP_FLIGHT, 20),
+    INFORM(NOOP_REMOTE, NOOP_FLIGHT_TABLE),
+    AT_LEAST(NOOP_REMOTE, NOOP_BATCHFLOW, 50),
+    INFORM(NOOP_REMOTE, NOOP_TORCH),
+    NEAR_LIMIT(F32_8M, RAW_8M, 0.80),
+    AT_LEAST(F32_8M, F32_FLIGHT, 1.2),
+    AT_LEAST(F32_8M, F32_TFDATA, 1.5),
+    AT_LEAST(F32_8M, F32_TFDATA_DEFAULT, 2.5),
+    INFORM(F32_8M, F32_TORCH),
+    IDEAL(WAIT_10MS, 1600, "1600/s", 0.98),
+    BELOW(ACTION_1, 1, "1 us"),
+    BELOW(ACTION_100, 1, "1 us"),
+    AT_MOST(ACTION_100, ACTION_1, 1.2),
+    BELOW(ACTION_10K, 1, "1 us"),
+    NOT_FAR_ABOVE(ACTION_10K, ACTION_1, 1.2),
+    BELOW(ACTION_1_LOCKED, 1, "1 us"),
+    BELOW(ACTION_10K_LOCKED, 1, "1 us"),
+    AT_MOST(ACTION_10K_LOCKED, ACTION_1_LOCKED, 1.2),
+    IDEAL(STREAMS_SERVED, 10000, "10000", 1),
+    IDEAL(STREAMS_FAIRNESS, 1, "1", 0.95),
+    BELOW(STREAMS_RSS, 64, "64 MB"),
+    AT_MOST(STREAMS_P99, STREAMS_P99_100, 2),
+    NOT_FAR_ABOVE(LATENCY_1K, NNG_ECHO, 1.15),
+    AT_LEAST(SAME_HOST_1M, TCP_1M, 3),
+    INFORM(SAME_HOST_1M, RING_1M),
+    BELOW(EPOCH_FIRST, 10, "10 ms"),
+    AT_MOST(EPOCH_RSS, EPOCH_RSS_SMALL, 1.1),
+};
+const unsigned bench_ngoals = COUNT(bench_goals);
