@@ -205,9 +205,11 @@ class Gen(WithFolder):
         self.assertRegex(plain, r"100% 29/29 batches, 1797 items, \d+ batches/s, [\d.]+ MB/s\n")
         self.assertNotIn("\r", plain)
         self.assertNotIn("\x1b", plain)
+        # One batch after the other, 300 ms in all: time for the bar to be drawn before the end.
+        slow = self.pipelines("[{wait: {ms: 10}, use_lock: slow}]", n=30)
         parent, child = pty.openpty()
         subprocess.run(
-            [MILL, "gen", "digits-locked", "--config", DIGITS, *ORDER],
+            [MILL, "gen", "p", "--config", slow, "--batch-size", "1"],
             cwd=ROOT,
             stderr=child,
             stdout=subprocess.DEVNULL,
@@ -222,7 +224,7 @@ class Gen(WithFolder):
         except OSError:
             pass
         os.close(parent)
-        self.assertIn(b"[########################] 100% 29/29 batches", shown)
+        self.assertIn(b"[########################] 100% 30/30 batches", shown)
         self.assertRegex(shown, rb"ETA \d\d:\d\d")
 
 
