@@ -82,6 +82,13 @@ static bool line_broken(const struct line *line)
 
 // ---- As a table ----
 
+static const char *met_text(const struct line *line)
+{
+    if (isnan(line->ratio))
+        return "-";
+    return line_met(line) ? "yes" : line_broken(line) ? "no, not even half" : "no";
+}
+
 static void table_print(const struct line *line)
 {
     const struct bench_figure *figure = line->figure;
@@ -96,8 +103,7 @@ static void table_print(const struct line *line)
     else if (line->goal != NULL)
         printf(" %8s of %-26s", "-", line->to);
     if (line_has_goal(line))
-        printf(" %s %-5g %s", line->goal->at_most ? "<=" : ">=", line->goal->goal,
-               isnan(line->ratio) ? "-" : (line_met(line) ? "yes" : "no"));
+        printf(" %s %-5g %s", line->goal->at_most ? "<=" : ">=", line->goal->goal, met_text(line));
     printf("\n");
 }
 
