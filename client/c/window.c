@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
+
 static struct bm_client_slot *window_slot(struct bm_client_window *window, uint64_t seq)
 {
+    BM_ASSERT(window->size > 0);
     return &window->slots[seq % window->size];
 }
 

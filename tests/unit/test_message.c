@@ -11,7 +11,7 @@ static void tensors_in_it_are_aligned(void **state)
 {
     (void)state;
     struct bm_client_pool *pool = bm_client_pool_new();
-    const size_t sizes[] = {0, 1, 4096, LARGE, 3 * LARGE};
+    const size_t sizes[] = {0, 1, 4096, LARGE, (size_t)3 * LARGE};
     for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct bm_client_message *message = bm_client_message_alloc(pool, sizes[i]);
         assert_non_null(message);

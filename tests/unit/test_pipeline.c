@@ -165,8 +165,8 @@ static void the_fullest_step_says_how_large_a_batch_gets(void **state)
         uint64_t overhead = bm_pipeline_batch_overhead(pipeline, 100);
         if (bytes != 100 * cases[i].item_bytes + overhead)
             fail_msg("%s: got %llu", cases[i].actions, (unsigned long long)(bytes - overhead));
-        assert_true(overhead >= 100 * 16); // an item's index and epoch
-        assert_int_equal(bm_pipeline_batch_overhead(pipeline, 200), overhead + 100 * 16);
+        assert_true(overhead >= UINT64_C(100) * 16); // an item's index and epoch
+        assert_int_equal(bm_pipeline_batch_overhead(pipeline, 200), overhead + UINT64_C(100) * 16);
         assert_true(bm_pipeline_batch_bytes(pipeline, UINT64_MAX / 2) == UINT64_MAX);
         bm_pipeline_unref(pipeline);
     }

@@ -83,9 +83,9 @@ static void a_consumer_that_has_enough_keeps_it_narrow(void **state)
 static void large_batches_get_fewer_places(void **state)
 {
     (void)state;
-    open_auto("wide", NULL, 100 * 1000);
+    open_auto("wide", NULL, UINT64_C(100000));
     assert_in_range(most, 5, 40);
-    open_auto("wide", NULL, 10 * 1000 * 1000);
+    open_auto("wide", NULL, UINT64_C(10000000));
     assert_int_equal(most, 4);
 }
 

@@ -2,7 +2,8 @@
 #include "fakes/fake_host.h"
 #include "support.h"
 
-enum { US = 1000, PREFETCH = 15, QUARTER = 4 };
+#define US UINT64_C(1000)
+enum { PREFETCH = 15, QUARTER = 4 };
 
 static struct fake_host host;
 static char id[BM_STREAM_ID_MAX + 1];
