@@ -1,6 +1,7 @@
 // Memory that runs out anywhere between a client's call and its batches: for every k the k-th
 // allocation fails, once, or with all after it. Whatever was told before is right, the failure
-// comes as RESOURCE_EXHAUSTED in its place, and afterwards the server is as good as new.
+// comes as RESOURCE_EXHAUSTED in its place, and afterwards the server is as good as new. And how
+// often memory is asked for at all.
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ enum { NITEMS = 24, BATCH_SIZE = 4, NBATCHES = 6, PREFETCH = 2, TURNS_MAX = 100,
 
 struct story { // a client of a host, told from both sides
     struct fake_host *host;
+    uint64_t batch_size;
     struct fake_call call; // the one under way
     struct bm_buffer request, reply;
     char stream[BM_CLIENT_ID_MAX + 1]; // "": not opened
@@ -74,7 +76,7 @@ static bool story_exchange(struct story *story)
 static enum batchmill_code story_open(struct story *story, const char *pipeline)
 {
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
-    order.batch_size = BATCH_SIZE;
+    order.batch_size = story->batch_size;
     order.prefetch = PREFETCH;
     order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
     order.seed = 7;
@@ -196,7 +198,7 @@ static enum batchmill_code story_run(struct story *story)
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
     struct bm_client_run run = {.run = ""};
     struct bm_client_run_report report = {.state = BM_CLIENT_RUN_RUNNING};
-    order.batch_size = BATCH_SIZE;
+    order.batch_size = story->batch_size;
     order.prefetch = PREFETCH;
     enum batchmill_code code = bm_client_encode_run("locked", &order, 0, &story->request, NULL);
     if (code == BATCHMILL_OK && !story_exchange(story))
@@ -226,7 +228,7 @@ static enum batchmill_code story_run(struct story *story)
 
 static void story_begin(struct story *story, struct fake_host *host)
 {
-    *story = (struct story){.host = host};
+    *story = (struct story){.host = host, .batch_size = BATCH_SIZE};
     bm_buffer_init(&story->request);
     bm_buffer_init(&story->reply);
 }
@@ -313,9 +315,39 @@ static void a_run_survives_memory_that_has_run_out_from_any_moment_on(void **sta
     story_torture(story_run, true, bm_fake_heap_fail_from, 50);
 }
 
+// ---- How much is asked for ----
+
+// Allocations from opening a stream to its last batch, on both sides.
+static uint64_t stream_allocations(uint64_t batch_size)
+{
+    struct fake_host host;
+    struct story story;
+    fake_host_init(&host);
+    fake_host_add(&host, "locked", NBATCHES * batch_size,
+                  "[draw, {add: {amount: 5}}, {nap: {ns: 1000}}, {step: {}, use_lock: gpu}, sum]");
+    story_begin(&story, &host);
+    story.batch_size = batch_size;
+    uint64_t before = bm_fake_heap_count();
+    assert_int_equal(story_stream(&story), BATCHMILL_OK);
+    uint64_t allocations = bm_fake_heap_count() - before;
+    assert_int_equal(story.ntaken, NBATCHES);
+    story_end(&story, false);
+    fake_host_fini(&host);
+    return allocations;
+}
+
+static void items_need_no_allocations(void **state)
+{
+    (void)state;
+    uint64_t few = stream_allocations(64);
+    assert_in_range(few, 1, 400);
+    assert_int_equal(stream_allocations(6400), few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(items_need_no_allocations),
         cmocka_unit_test(a_stream_survives_any_allocation_that_fails),
         cmocka_unit_test(a_stream_survives_memory_that_has_run_out_from_any_moment_on),
         cmocka_unit_test(a_run_survives_any_allocation_that_fails),
