@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "base/list.h"
 #include "base/mutex.h"
@@ -155,6 +156,8 @@ static void *timer_main(void *context)
 {
     struct bm_pool *pool = context;
     struct bm_clock *clock = pool->base.clock;
+    // Linux wakes a thread up to 50 us late, to wake several at once.
+    (void)prctl(PR_SET_TIMERSLACK, 1UL);
     pool_lock(pool);
     while (!pool->stopping) {
         struct bm_heap_node *first = bm_heap_first(&pool->timers);
