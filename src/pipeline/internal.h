@@ -1,4 +1,5 @@
-// internal.h -- what pipeline.c builds and work.c runs. Layer: pipeline (private).
+// internal.h -- what pipeline.c builds, and work.c, chain.c and spread.c run.
+// Layer: pipeline (private).
 //
 // Threads: a pipeline is immutable once built.
 #pragma once
@@ -46,3 +47,42 @@ const struct bm_schema *pipeline_schema(const struct bm_pipeline *pipeline, unsi
 // `where` becomes the error's place; the one it had (a component, a row of a file) goes in front
 // of the text.
 void error_move_to(struct bm_error *err, const char *where);
+
+// ---- work.c ----
+
+// Says in work->error where it failed; row -1: no particular one. BM_RESULT_FAIL.
+enum bm_result work_fail(struct bm_work *work, int action, int64_t row);
+
+// ---- chain.c ----
+
+struct bm_range { // of rows
+    uint64_t first, count;
+};
+struct chain_failure {
+    struct bm_error *error; // what it was, borrowed
+    int action;             // where
+    int64_t row;
+};
+void work_batch_init(const struct bm_work *work, const struct bm_batch *in, struct bm_batch *out,
+                     const struct bm_schema *schema);
+enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
+                             struct bm_error *err);
+// One action over a range of rows.
+enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
+                          struct bm_batch *out, const struct bm_range *rows,
+                          struct chain_failure *failure);
+
+struct chain {
+    struct bm_work *work;
+    const struct step *step;
+    unsigned n; // of its batches, how many are done with at its end
+    struct bm_batch batches[BM_ACTIONS_MAX + 1];
+};
+// All batches of the step are laid out; chain_fini() also after a failure.
+enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struct step *step,
+                          struct chain_failure *failure);
+// All actions of the step, a tile of rows at a time; for different rows on several threads at once.
+enum bm_result chain_run(struct chain *chain, const struct bm_range *rows,
+                         struct chain_failure *failure);
+// The last of its batches becomes work->batch.
+void chain_fini(struct chain *chain);

@@ -81,20 +81,11 @@ void bm_work_fini(struct bm_work *work)
     *work = (struct bm_work){0};
 }
 
-// An empty batch behind `in`, in the row of tensors that `in` does not use.
-static void work_batch_init(const struct bm_work *work, const struct bm_batch *in,
-                            struct bm_batch *out, const struct bm_schema *schema)
-{
-    bool second = in->tensors == work->tensors;
-    bm_batch_init_in(out, schema, work->tensors + (second ? work->pipeline->components_max : 0),
-                     work->items, work->epochs, work->batch.nitems);
-}
-
 // ---- Failing ----
 
 // Says where: "pipeline digits, action 2 (scale), item 17". Actions count from 0, as in the paths
 // of a configuration file; -1 is reading the source.
-static enum bm_result work_fail(struct bm_work *work, int action, int64_t row)
+enum bm_result work_fail(struct bm_work *work, int action, int64_t row)
 {
     const struct bm_pipeline *pipeline = work->pipeline;
     char where[3 * BM_NAME_MAX], item[32] = ""; // bm_fail() cuts it to size
@@ -147,140 +138,19 @@ static enum bm_result work_read(struct bm_work *work)
     return status == BM_OK ? BM_RESULT_OK : work_fail(work, -1, row);
 }
 
-// ---- Memory of a step ----
-//
-// The actions of a step work on a chain of batches, chain[0] the one before the step, chain[j + 1]
-// what action j makes. All are laid out before the first row moves. A written component lies on
-// its origin's memory when element k of the one is as large as element k of the other, and nobody
-// outside the chain refers to that memory: batches of the chain are dead behind the row that passes
-// through them, so writing row r late in the chain cannot disturb an action that still has to read
-// row r + 1 early in it.
-
-static unsigned chain_references(const struct bm_batch *chain, unsigned n,
-                                 const struct bm_block *block)
-{
-    unsigned references = 0;
-    for (unsigned i = 0; i < n; i++) {
-        for (unsigned c = 0; c < chain[i].schema->ncomponents; c++)
-            references += chain[i].tensors[c].block == block;
-    }
-    return references;
-}
-
-static bool chain_may_reuse(const struct action *action, const struct bm_batch *chain, unsigned j,
-                            unsigned c)
-{
-    int from = action->origins[c].from;
-    if (!action->may_write_in_place || from < 0)
-        return false;
-    const struct bm_component *before = &chain[j].schema->components[from];
-    const struct bm_component *after = &action->schema.components[c];
-    const struct bm_block *block = chain[j].tensors[from].block;
-    return before->ragged == after->ragged &&
-           bm_dtype_size(before->dtype) == bm_dtype_size(after->dtype) &&
-           bm_component_elements(before) == bm_component_elements(after) && block != NULL &&
-           chain_references(&chain[j], 1, block) == 1 && // no second name for it
-           bm_block_owned(block, chain_references(chain, j + 1, block));
-}
-
-// Fills the empty batch that action j makes. What it shares with the one before counts as the
-// chain's own.
-static enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
-                                    struct bm_error *err)
-{
-    const struct bm_batch *in = &chain[j];
-    struct bm_batch *out = &chain[j + 1];
-    enum bm_status status = BM_OK;
-    for (unsigned c = 0; c < action->schema.ncomponents && status == BM_OK; c++) {
-        const struct bm_origin *origin = &action->origins[c];
-        if (!origin->writes || chain_may_reuse(action, chain, j, c))
-            bm_batch_share(out, c, in, (unsigned)origin->from);
-        else if (!action->schema.components[c].ragged)
-            status = bm_batch_alloc(out, c, err);
-        else if (origin->from >= 0)
-            status = bm_batch_alloc_ragged(out, c, in->tensors[origin->from].offsets_block, err);
-    }
-    if (status != BM_OK)
-        bm_batch_fini(out);
-    return status;
-}
-
 // ---- Running ----
-
-static enum bm_result chain_call(struct bm_work *work, unsigned a, const struct bm_batch *in,
-                                 struct bm_batch *out, uint64_t first, uint64_t count)
-{
-    const struct action *action = &work->pipeline->actions[a];
-    struct bm_call call = {
-        .config = action->config,
-        .plan = action->plan,
-        .in = in,
-        .out = out,
-        .first = first,
-        .count = count,
-        .stream = work->stream,
-        .seq = work->seq,
-        .attempt = work->attempt,
-        .epoch = work->epoch,
-        .seed = work->seed,
-        .position = a,
-        .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
-        .error = &work->error,
-        .failed_row = -1,
-        .host = work->host,
-    };
-    enum bm_result result = action->type->run(&call);
-    if (result == BM_RESULT_PENDING && !action->type->waits) {
-        bm_fail(&work->error, BM_INTERNAL, NULL, "the action waits without having said so");
-        result = BM_RESULT_FAIL;
-    }
-    return result == BM_RESULT_FAIL ? work_fail(work, (int)a, call.failed_row) : result;
-}
-
-static enum bm_result chain_run(struct bm_work *work, const struct step *step,
-                                struct bm_batch *chain)
-{
-    uint64_t nitems = chain[0].nitems;
-    uint64_t tile = step->tile_rows == 0 ? nitems : step->tile_rows;
-    for (uint64_t first = 0; first < nitems; first += tile) {
-        uint64_t count = nitems - first < tile ? nitems - first : tile;
-        for (unsigned j = 0; j < step->nactions; j++) {
-            enum bm_result result =
-                chain_call(work, step->first + j, &chain[j], &chain[j + 1], first, count);
-            if (result != BM_RESULT_OK)
-                return result;
-        }
-    }
-    return BM_RESULT_OK;
-}
 
 static enum bm_result step_run_fused(struct bm_work *work, const struct step *step)
 {
-    struct bm_batch chain[BM_ACTIONS_MAX + 1];
-    chain[0] = work->batch;
-    enum bm_result result = BM_RESULT_OK;
-    struct bm_tensor *between = work->tensors + (size_t)2 * work->pipeline->components_max;
-    unsigned n = 0; // laid out so far
-    while (n < step->nactions && result == BM_RESULT_OK) {
-        unsigned a = step->first + n;
-        const struct action *action = &work->pipeline->actions[a];
-        if (n + 1 == step->nactions) {
-            work_batch_init(work, &chain[0], &chain[n + 1], &action->schema);
-        } else {
-            bm_batch_init_in(&chain[n + 1], &action->schema, between, work->items, work->epochs,
-                             chain[0].nitems);
-            between += action->schema.ncomponents;
-        }
-        if (chain_lay_out(action, chain, n, &work->error) == BM_OK)
-            n++;
-        else
-            result = work_fail(work, (int)a, -1);
-    }
+    const struct bm_range all = {0, work->batch.nitems};
+    struct chain_failure failure = {.error = &work->error};
+    struct chain chain;
+    enum bm_result result = chain_init(&chain, work, step, &failure);
     if (result == BM_RESULT_OK)
-        result = chain_run(work, step, chain);
-    for (unsigned i = 0; i < n; i++)
-        bm_batch_fini(&chain[i]);
-    work->batch = chain[n];
+        result = chain_run(&chain, &all, &failure);
+    if (result == BM_RESULT_FAIL)
+        work_fail(work, failure.action, failure.row);
+    chain_fini(&chain);
     return result;
 }
 
@@ -293,7 +163,11 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
         return work_fail(work, (int)a, -1);
     work->next =
         chain[1]; // the action may wait: input and output stay where they are until it ends
-    enum bm_result result = chain_call(work, a, &work->batch, &work->next, 0, work->batch.nitems);
+    const struct bm_range all = {0, work->batch.nitems};
+    struct chain_failure failure = {.error = &work->error};
+    enum bm_result result = chain_call(work, a, &work->batch, &work->next, &all, &failure);
+    if (result == BM_RESULT_FAIL)
+        work_fail(work, failure.action, failure.row);
     return result == BM_RESULT_PENDING ? result : bm_work_resume(work, step_index, result);
 }
 
