@@ -63,7 +63,9 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
         return status;
     server->executor = bm_pool_executor(server->pool);
     const struct bm_scheduler_config scheduler = {.executor = server->executor,
-                                                  .memory_bytes = config->memory_bytes};
+                                                  .memory_bytes = config->memory_bytes,
+                                                  .nworkers = nworkers,
+                                                  .spread_ns = BM_SPREAD_NS};
     if ((status = bm_scheduler_new(&scheduler, &server->scheduler, err)) != BM_OK)
         return status;
     const struct bm_session_config session = {

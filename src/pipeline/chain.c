@@ -155,3 +155,9 @@ void chain_fini(struct chain *chain)
         bm_batch_fini(&chain->batches[i]);
     chain->work->batch = chain->batches[chain->n];
 }
+
+void chain_undo(struct chain *chain)
+{
+    for (unsigned i = 1; i <= chain->n; i++)
+        bm_batch_fini(&chain->batches[i]);
+}

@@ -86,3 +86,4 @@ enum bm_result chain_run(struct chain *chain, const struct bm_range *rows,
                          struct chain_failure *failure);
 // The last of its batches becomes work->batch.
 void chain_fini(struct chain *chain);
+void chain_undo(struct chain *chain); // instead: work->batch stays what it was

@@ -545,6 +545,19 @@ const char *bm_pipeline_step_lock(const struct bm_pipeline *pipeline, unsigned s
     return at->nactions == 1 ? pipeline->actions[at->first].lock : NULL;
 }
 
+bool bm_pipeline_step_spreads(const struct bm_pipeline *pipeline, unsigned step)
+{
+    BM_ASSERT(step < pipeline->nsteps);
+    const struct step *at = &pipeline->steps[step];
+    for (unsigned i = at->first; i < at->first + at->nactions; i++) {
+        const struct action *action = &pipeline->actions[i];
+        if (action->type->form != BM_PER_ITEM || action->type->stateful || action->type->waits ||
+            action->variable != NULL)
+            return false;
+    }
+    return at->nactions > 0;
+}
+
 bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
 {
     BM_ASSERT(step < pipeline->nsteps);

@@ -106,6 +106,22 @@ enum bm_result bm_work_step(struct bm_work *work, unsigned step);
 enum bm_result bm_work_resume(struct bm_work *work, unsigned step, enum bm_result result);
 void bm_work_drop(struct bm_work *work); // frees the tensors, keeps the rest
 
+// A step whose rows several workers take, a piece of consecutive rows at a time. What comes of it
+// is what bm_work_step() gives, the failure of the first row that fails included.
+//
+//     spread = bm_spread_new()                                   one thread
+//     while (bm_spread_claim(spread, &piece))
+//         bm_spread_run(spread, piece);                          any number of threads
+//     bm_spread_end(spread)                                      one, when all of those are over
+struct bm_spread;
+// All actions of the step are per item, and none has a variable or a state of its own.
+bool bm_pipeline_step_spreads(const struct bm_pipeline *pipeline, unsigned step);
+// NULL: there is no memory for it; nothing has changed. `npieces`: 1 to the number of rows.
+struct bm_spread *bm_spread_new(struct bm_work *work, unsigned step, unsigned npieces);
+bool bm_spread_claim(struct bm_spread *spread, unsigned *ret_piece); // false: none is left
+uint64_t bm_spread_run(struct bm_spread *spread, unsigned piece);    // rows done; 0 after a failure
+enum bm_result bm_spread_end(struct bm_spread *spread);              // frees it
+
 // ---- Variables of a stream ----
 
 struct bm_variables; // one set per stream

@@ -1,7 +1,8 @@
 // internal.h -- what scheduler.c, stream.c and job.c share. Layer: run (private).
 //
-// Three files, one idea each: job.c takes one batch through its steps, stream.c keeps the window
-// and the order, scheduler.c says who runs next and what memory is left.
+// Four files, one idea each: job.c takes one batch through its steps, spread.c one of them over
+// several workers, stream.c keeps the window and the order, scheduler.c says who runs next and what
+// memory is left.
 // Threads: with the executor's mutex held, but for what is marked otherwise.
 #pragma once
 #include <stdatomic.h>
@@ -51,6 +52,10 @@ struct bm_job { // one batch in flight; lives in a slot of its stream's window
     uint64_t sleep_ns;
     bool resumed; // its end is known (`waited`), and a worker has to carry on from it
     enum bm_result waited;
+
+    bool helps;            // no batch of its own: lends its worker to `spread`
+    struct spread *spread; // of its step, while several workers are at it; NULL: none
+    unsigned piece;        // of it, that this worker has claimed
 };
 
 enum { SLAB_SLOTS = 16 };
@@ -82,6 +87,8 @@ struct bm_stream {
     struct slab *idle_slab; // for the next that is needed; NULL: the slabs have it
     struct slab **slabs;    // [nslabs]: a ring of `window` slots; stream_slot() finds that of a seq
     struct bm_lock **locks; // [steps], NULL where a step has none
+    atomic_uint *row_ns;    // [steps]: how long a row takes, about; any thread. NULL: no step of
+                            // it is ever spread
 
     uint64_t batch_bytes; // what one batch took at most so far; the stream has that much standing
     bool standing_used;   // by one of its batches
@@ -112,6 +119,10 @@ struct bm_scheduler {
     uint64_t batches;
     bool feeding; // hungry streams, right now
     struct bm_outcome *garbage;
+    struct bm_list offers;   // of struct spread, to workers with nothing else to do
+    uint64_t spread_ns;      // from how long on a step is worth it
+    unsigned nworkers;       // who may help
+    struct bm_job helpers[]; // [nworkers]
 };
 
 // ---- scheduler.c ----
@@ -134,6 +145,22 @@ void job_run(struct bm_job *job);  // a READY one: a worker picked it
 void job_free(struct bm_job *job); // a DONE one: its slot is free again
 // Nobody wants it: ends it now, or at its next boundary when a worker or an action has it.
 void job_drop(struct bm_job *job);
+
+// ---- spread.c ----
+enum bm_status spread_open(struct bm_stream *stream, struct bm_error *err); // stream->row_ns
+// A step begins, on its worker, without the mutex; true: job->spread has its rows.
+bool spread_begin(struct bm_job *job);
+bool spread_go_on(struct bm_job *job); // claims a piece; false: none is left, or it is all over
+void spread_run(struct bm_job *job);   // the claimed piece
+bool spread_joined(const struct bm_job *job); // all who had a part are done: spread_end() it
+enum bm_result spread_end(struct bm_job *job);
+// With the mutex. Who helps with a step that is offered, or NULL; then, who has to go on with the
+// batch: NULL while others are at it.
+struct bm_job *spread_pick(struct bm_scheduler *scheduler, unsigned worker);
+struct bm_job *spread_leave(struct bm_job *job);
+// Remembers how long a step took that was not spread; `began_ns` 0: nobody looked.
+uint64_t spread_clock(const struct bm_job *job);
+void spread_measure(const struct bm_job *job, uint64_t began_ns, uint64_t nrows);
 
 // ---- stream.c ----
 struct bm_job *stream_slot(const struct bm_stream *stream, uint64_t seq); // NULL: not in use

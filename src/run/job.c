@@ -165,27 +165,29 @@ static void job_wait(struct bm_job *job)
     }
 }
 
-// A step of the job said how it ended. True: it stays on its worker and goes on.
-bool bm_job_done(struct bm_job *job)
+// A step of the job said how it ended. What its worker goes on with: the job, or nothing.
+struct bm_job *bm_job_done(struct bm_job *job)
 {
     struct bm_stream *stream = job->stream;
+    if (job->spread != NULL)
+        return spread_leave(job);
     if (job->result == BM_RESULT_PENDING) {
         job_wait(job);
         stream_free_if_over(stream);
-        return false;
+        return NULL;
     }
     job_leave_lock(job);
     if (job->result != BM_RESULT_OK || job_is_dropped(job) ||
         job->step + 1 == bm_pipeline_nsteps(stream->pipeline)) {
         job_finish(job);
         stream_free_if_over(stream);
-        return false;
+        return NULL;
     }
     job->step++;
     struct bm_span *span = job_span(job);
     if (span != NULL)
         span->queued_ns = job_now(job);
-    return job_enter_lock(job);
+    return job_enter_lock(job) ? job : NULL;
 }
 
 void job_drop(struct bm_job *job)
@@ -305,8 +307,33 @@ static void job_drop_tensors(struct bm_job *job)
         bm_work_drop(&job->outcome->work);
 }
 
+// The step is over: true if the next one needs no decision.
+static bool job_step_over(struct bm_job *job, enum bm_result result)
+{
+    job->result = result;
+    job_drop_tensors(job);
+    struct bm_span *span = job_span(job);
+    if (span != NULL)
+        span->ended_ns = job_now(job);
+    scheduler_event(job->stream->scheduler, BM_EVENT_FINISHED, job);
+    unsigned next = job->step + 1;
+    if (job->result != BM_RESULT_OK || job->holds ||
+        next == bm_pipeline_nsteps(job->stream->pipeline) || job->stream->locks[next] != NULL)
+        return false;
+    job->step = next;
+    if (span != NULL)
+        job_span(job)->queued_ns = span->ended_ns;
+    return true;
+}
+
 bool bm_job_begin(struct bm_job *job)
 {
+    if (job->spread != NULL) {
+        if (!spread_joined(job))
+            return spread_go_on(job);
+        if (!job_step_over(job, spread_end(job)))
+            return false;
+    }
     if (job_is_dropped(job)) {
         job->result = BM_RESULT_SKIP;
         return false;
@@ -326,27 +353,23 @@ bool bm_job_begin(struct bm_job *job)
         span->worker = job->worker;
     }
     scheduler_event(job->stream->scheduler, BM_EVENT_STARTED, job);
-    return true;
+    return !spread_begin(job) || spread_go_on(job);
 }
 
 bool bm_job_step(struct bm_job *job)
 {
-    job->result = bm_work_step(&job->outcome->work, job->step);
-    if (job->result == BM_RESULT_PENDING)
+    if (job->spread != NULL) {
+        spread_run(job);
+        return true; // bm_job_begin() says whether there is more
+    }
+    uint64_t began_ns = spread_clock(job);
+    enum bm_result result = bm_work_step(&job->outcome->work, job->step);
+    if (result == BM_RESULT_PENDING) {
+        job->result = result;
         return false; // job_resume() says when it finished
-    job_drop_tensors(job);
-    struct bm_span *span = job_span(job);
-    if (span != NULL)
-        span->ended_ns = job_now(job);
-    scheduler_event(job->stream->scheduler, BM_EVENT_FINISHED, job);
-    unsigned next = job->step + 1;
-    if (job->result != BM_RESULT_OK || job->holds ||
-        next == bm_pipeline_nsteps(job->stream->pipeline) || job->stream->locks[next] != NULL)
-        return false;
-    job->step = next;
-    if (span != NULL)
-        job_span(job)->queued_ns = span->ended_ns;
-    return true;
+    }
+    spread_measure(job, began_ns, job->outcome->nitems);
+    return job_step_over(job, result);
 }
 
 unsigned bm_job_next_step(const struct bm_job *job)

@@ -128,7 +128,9 @@ static void *worker_main(void *context)
     bool decided = false; // something that pool_unlock() has to carry out
     pool_lock(pool);
     for (;;) {
-        if (job == NULL || !bm_job_done(job))
+        if (job != NULL)
+            job = bm_job_done(job);
+        if (job == NULL)
             job = pool->stopping ? NULL : pool_pick(pool, worker->index);
         if (job != NULL) {
             pool_unlock(pool);

@@ -5,7 +5,8 @@
 enum bm_status bm_scheduler_new(const struct bm_scheduler_config *config,
                                 struct bm_scheduler **ret_scheduler, struct bm_error *err)
 {
-    struct bm_scheduler *scheduler = calloc(1, sizeof *scheduler);
+    struct bm_scheduler *scheduler =
+        calloc(1, sizeof *scheduler + config->nworkers * sizeof scheduler->helpers[0]);
     if (scheduler == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the scheduler");
     enum bm_status status = bm_lock_table_new(&scheduler->locks, err);
@@ -16,6 +17,9 @@ enum bm_status bm_scheduler_new(const struct bm_scheduler_config *config,
     scheduler->executor = config->executor;
     scheduler->observer = config->observer;
     scheduler->memory_bytes = config->memory_bytes;
+    scheduler->nworkers = config->nworkers;
+    scheduler->spread_ns = config->spread_ns;
+    bm_list_init(&scheduler->offers);
     bm_list_init(&scheduler->streams);
     bm_list_init(&scheduler->turns);
     bm_list_init(&scheduler->granted);
@@ -110,7 +114,7 @@ struct bm_job *bm_scheduler_pick(struct bm_scheduler *scheduler, unsigned worker
     if (node == NULL) {
         struct bm_node *turn = bm_list_pop_front(&scheduler->turns);
         if (turn == NULL)
-            return NULL;
+            return spread_pick(scheduler, worker);
         struct bm_stream *stream = BM_CONTAINER(turn, struct bm_stream, ring_node);
         node = bm_list_pop_front(&stream->ready);
         if (--stream->nready > 0)

@@ -16,7 +16,12 @@
 #include "run/executor.h"
 #include "run/outcome.h"
 
-enum { BM_PREFETCH_MAX = 4095, BM_STREAM_ID_MAX = 40 };
+enum {
+    BM_PREFETCH_MAX = 4095,
+    BM_STREAM_ID_MAX = 40,
+    // Waking another worker and joining takes some 20 us, on machines that sleep deeply 60.
+    BM_SPREAD_NS = 200000,
+};
 
 struct bm_scheduler;
 struct bm_stream;
@@ -48,6 +53,10 @@ struct bm_scheduler_config {
     struct bm_executor *executor; // borrowed
     struct bm_observer *observer; // borrowed, or NULL
     uint64_t memory_bytes;        // budget of all streams together; 0 = unlimited
+    // How many workers pick, numbered from 0, if idle ones are to help with a long step of
+    // another's batch; 0: they are not.
+    unsigned nworkers;
+    uint64_t spread_ns; // which is long; 0: every one
 };
 
 enum bm_status bm_scheduler_new(const struct bm_scheduler_config *config,
@@ -121,13 +130,15 @@ const char *bm_stream_id(const struct bm_stream *stream);
 //     while (bm_job_begin(job) && bm_job_step(job))
 //         ;
 //
-// and then bm_job_done() with it; true from done(): go round again with the same job. begin()
-// says that a step starts now (false: there is none to run), step() runs it (true: the next one
-// needs no decision of the scheduler). They are two so that virtual time can pass between them.
+// and then bm_job_done() with it, which says what to go round again with: the job, or nothing.
+// begin() says that a step starts now, or a piece of one (false: there is none to run), step() runs
+// it (true: what comes next needs no decision of the scheduler). They are two so that virtual time
+// can pass between them. Who helps with a step of another worker's batch has a job of its own, and
+// may get that batch from done().
 struct bm_job *bm_scheduler_pick(struct bm_scheduler *scheduler, unsigned worker);
 bool bm_job_begin(struct bm_job *job);
 bool bm_job_step(struct bm_job *job);
-bool bm_job_done(struct bm_job *job);
+struct bm_job *bm_job_done(struct bm_job *job);
 
 // What was released and still has to be freed, as a chain for bm_outcomes_free(): the executor
 // takes it with the mutex, and frees it without.

@@ -84,6 +84,7 @@ static void stream_free(struct bm_stream *stream)
     for (unsigned i = 0; i < stream->nslabs; i++)
         free(stream->slabs[i]); // one may wait there for a batch that found no memory
     free(stream->idle_slab);
+    free(stream->row_ns);
     bm_variables_free(stream->variables);
     bm_outcome_unref(stream->spare);
     bm_pipeline_unref(stream->pipeline);
@@ -131,6 +132,8 @@ enum bm_status bm_stream_open(struct bm_scheduler *scheduler, const struct bm_st
                          stream->window);
     if (status == BM_OK)
         status = bm_variables_new(stream->pipeline, &stream->variables, err);
+    if (status == BM_OK)
+        status = spread_open(stream, err);
     if (status == BM_OK)
         status = stream_get_locks(stream, err);
     if (status == BM_OK && !scheduler_stand(scheduler, stream->batch_bytes))

@@ -87,12 +87,11 @@ static void fake_go_on(struct fake_executor *fake, unsigned w, bool begin)
             return;
         }
         fake_enter(&fake->base);
-        begin = bm_job_done(job);
-        if (!begin)
-            fake->workers[w].job = NULL;
+        fake->workers[w].job = job = bm_job_done(job);
         fake_leave(&fake->base);
-        if (!begin)
+        if (job == NULL)
             return;
+        begin = true;
     }
 }
 

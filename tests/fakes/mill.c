@@ -124,6 +124,53 @@ static const struct bm_action_type add_type = {.name = "add",
                                                .infer = add_infer,
                                                .run = add_run};
 
+// The same, one item at a time.
+static const struct bm_action_type shift_type = {.name = "shift",
+                                                 .doc = "Adds.",
+                                                 .form = BM_PER_ITEM,
+                                                 .params = amount_params,
+                                                 .nparams = 1,
+                                                 .config_bytes = sizeof(struct mill_config),
+                                                 .infer = add_infer,
+                                                 .run = add_run};
+
+static enum bm_result mix_run(struct bm_call *call)
+{
+    int c = bm_schema_find(call->in->schema, "x");
+    const int64_t *in = (const int64_t *)(const void *)call->in->tensors[c].data;
+    int64_t *out = (int64_t *)(void *)call->out->tensors[c].data;
+    for (uint64_t i = call->first; i < call->first + call->count; i++) {
+        struct bm_random random;
+        bm_call_random(call, i, &random);
+        out[i] = in[i] * 1000 + (int64_t)(bm_random_uniform(&random) * 1000);
+    }
+    return BM_RESULT_OK;
+}
+static const struct bm_action_type mix_type = {.name = "mix",
+                                               .doc = "Adds what is drawn.",
+                                               .form = BM_PER_ITEM,
+                                               .random = true,
+                                               .infer = add_infer,
+                                               .run = mix_run};
+
+static enum bm_result crack_run(struct bm_call *call)
+{
+    const struct mill_config *config = call->config;
+    for (uint64_t i = call->first; i < call->first + call->count; i++) {
+        if (call->in->items[i] % (uint64_t)config->amount == (uint64_t)config->amount - 1)
+            return bm_call_fail(call, (int64_t)i, BM_UNKNOWN, "told to crack");
+    }
+    return BM_RESULT_OK;
+}
+static const struct bm_action_type crack_type = {.name = "crack",
+                                                 .doc = "Fails at some items.",
+                                                 .form = BM_PER_ITEM,
+                                                 .params = amount_params,
+                                                 .nparams = 1,
+                                                 .config_bytes = sizeof(struct mill_config),
+                                                 .infer = keep_all,
+                                                 .run = crack_run};
+
 static enum bm_status draw_infer(const void *config, struct bm_infer *infer, void **ret_plan,
                                  struct bm_error *err)
 {
@@ -276,9 +323,9 @@ static const struct bm_action_type sum_type = {
 
 void mill_register(struct bm_registry *registry)
 {
-    const struct bm_action_type *actions[] = {&step_type, &add_type,  &draw_type,
-                                              &nap_type,  &hand_type, &fail_type,
-                                              &skip_type, &end_type,  &sum_type};
+    const struct bm_action_type *actions[] = {&step_type, &add_type,   &draw_type, &nap_type,
+                                              &hand_type, &fail_type,  &skip_type, &end_type,
+                                              &sum_type,  &shift_type, &mix_type,  &crack_type};
     assert_int_equal(bm_registry_add_source(registry, &count_type, NULL), BM_OK);
     for (unsigned i = 0; i < sizeof actions / sizeof actions[0]; i++)
         assert_int_equal(bm_registry_add_action(registry, actions[i], NULL), BM_OK);
@@ -291,7 +338,11 @@ void mill_init(struct mill *mill, unsigned nworkers, uint64_t seed, uint64_t mem
     ndeferred = 0;
     fake_executor_init(&mill->executor, nworkers, seed);
     const struct bm_scheduler_config config = {
-        .executor = &mill->executor.base, .observer = observer, .memory_bytes = memory_bytes};
+        .executor = &mill->executor.base,
+        .observer = observer,
+        .memory_bytes = memory_bytes,
+        .nworkers = nworkers, // every step that can be spread is
+    };
     assert_int_equal(bm_scheduler_new(&config, &mill->scheduler, NULL), BM_OK);
     mill->executor.scheduler = mill->scheduler;
     assert_int_equal(bm_registry_new(&mill->registry, NULL), BM_OK);

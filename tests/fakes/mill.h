@@ -3,13 +3,15 @@
 //     struct bm_pipeline *pipeline = mill_pipeline(&mill, "train", 20, "[step, {step: {}, use_lock:
 //     gpu}]");
 //
-// Its source `count` gives component x (int64) = item index. Its actions, all per batch:
+// Its source `count` gives component x (int64) = item index. Its actions, per batch:
 //   step {}                          does nothing; the fake executor decides how long it takes
 //   add {amount}                     x = x + amount, so that bytes show which actions ran
 //   draw {}                          r (float64): a random number per item
 //   nap {ns}                         waits without a worker
 //   hand {}                          waits until mill_finish_deferred(), in the order of calls
 //   fail / skip / end {seq}          at that batch
+//   shift {amount}, mix {}, crack {amount}: per item. x + amount; 1000 x + what is drawn; fails at
+//                                    every amount-th item
 //   sum {}                           variable: sum of x, count of batches, and a hash of their
 //   order
 // One thread; asserts with cmocka.

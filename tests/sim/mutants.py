@@ -63,6 +63,16 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
         "    if (!stream->closed || stream->nalive > 0)",
         "    if (!stream->closed)",
     ),
+    "a spread step goes on without its last piece": (
+        "src/run/spread.c",
+        "    if (--spread->nworkers > 0)",
+        "    if (--spread->nworkers > 1)",
+    ),
+    "the last piece of a spread step is nobody's": (
+        "src/pipeline/spread.c",
+        "    return *ret_piece < spread->npieces;",
+        "    return *ret_piece + 1 < spread->npieces;",
+    ),
     "LIFO lock": (
         "src/run/lock.c",
         "        bm_list_push_back(&lock->line, &waiter->node);",

@@ -217,6 +217,7 @@ static void server_create(void)
         .executor = &server.executor.base,
         .observer = oracle_observer(),
         .memory_bytes = scenario.memory_bytes,
+        .nworkers = nworkers, // every step that can be spread is
     };
     BM_ASSERT(bm_scheduler_new(&scheduler_config, &server.scheduler, NULL) == BM_OK);
     server.executor.scheduler = server.scheduler;

@@ -52,7 +52,7 @@ static void engine_start(struct engine *engine, unsigned nworkers)
     mill_init(&engine->mill, 1, 1, 0, NULL);
     assert_int_equal(bm_pool_new(nworkers, &engine->pool, NULL), BM_OK);
     engine->executor = bm_pool_executor(engine->pool);
-    const struct bm_scheduler_config config = {.executor = engine->executor};
+    const struct bm_scheduler_config config = {.executor = engine->executor, .nworkers = nworkers};
     assert_int_equal(bm_scheduler_new(&config, &engine->scheduler, NULL), BM_OK);
     assert_int_equal(bm_pool_start(engine->pool, engine->scheduler, NULL), BM_OK);
 }
@@ -128,6 +128,23 @@ static uint64_t engine_drain(struct engine *engine, const char *actions, unsigne
     bm_pipeline_unref(pipeline);
     consumer_fini(&consumer);
     return digest;
+}
+
+static void a_step_spread_over_workers_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    uint64_t expected = 0;
+    for (unsigned nworkers = 1; nworkers <= 8; nworkers++) {
+        struct engine engine;
+        engine_start(&engine, nworkers);
+        for (unsigned prefetch = 0; prefetch < 3; prefetch++) {
+            uint64_t digest = engine_drain(
+                &engine, "[mix, {shift: {amount: 2}}, {mix: {}, use_lock: gpu}]", prefetch);
+            expected = expected == 0 ? digest : expected;
+            assert_true(digest == expected);
+        }
+        engine_stop(&engine);
+    }
 }
 
 static void the_bytes_are_equal_for_every_prefetch_and_worker_count(void **state)
@@ -310,6 +327,7 @@ static void a_pool_of_no_workers_or_too_many_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_step_spread_over_workers_gives_the_same_bytes),
         cmocka_unit_test(the_bytes_are_equal_for_every_prefetch_and_worker_count),
         cmocka_unit_test(streams_may_be_closed_while_their_batches_run),
         cmocka_unit_test(what_a_worker_decided_is_carried_out_before_it_falls_asleep),
