@@ -76,7 +76,7 @@ static const char *reason_of(unsigned long code)
 
 static enum bm_status context_fail(struct bm_error *err, const char *path, const char *expected)
 {
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = ERR_peek_error(); // the cause; what follows it says where it was met
     if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory for TLS");
     if (ERR_SYSTEM_ERROR(code))
