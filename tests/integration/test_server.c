@@ -365,8 +365,9 @@ static void only_addresses_of_this_machine_are_listened_on_unless_told(void **st
     static const char *const refused[] = {
         "tcp://0.0.0.0:0",  "tcp://*:0",       "tcp://[::]:0",  "tcp://:0",
         "tcp://127.evil:0", "tcp://1.2.3.4:0", "ws://*:0/mill", "tcp://localhost.evil.com:0",
+        "tls+tcp://*:0",
     };
-    static const char *const senseless[] = {"http://127.0.0.1:0", "tls+tcp://127.0.0.1:0",
+    static const char *const senseless[] = {"http://127.0.0.1:0", "dtls+tcp://127.0.0.1:0",
                                             "nothing", ""};
     static const char *const fine[] = {"tcp://127.1.2.3:0", "tcp://localhost:0",
                                        "inproc://another"};
