@@ -398,7 +398,10 @@ static bool peer_shake(struct bm_peer *peer)
         peer_read_when(peer, POLLIN);
         return peer_greet(peer);
     }
-    peer_count(peer, &peer->wires->counts.no_greeting);
+    struct bm_wires *wires = peer->wires;
+    bm_mutex_lock(&wires->mutex);
+    wires->counts.no_greeting += !peer->broken; // else whoever broke it has counted
+    bm_mutex_unlock(&wires->mutex);
     return false;
 }
 
