@@ -425,7 +425,7 @@ static bool link_greet(struct link *link)
         piece = (struct iovec){bytes + got, sizeof bytes - got};
         ssize_t n = bm_channel_recv(&link->channel, &piece, 1);
         if (n < 0 && errno == EAGAIN &&
-            link_wait_for(link, link->channel.fd, bm_channel_awaits(&link->channel),
+            link_wait_for(link, link->channel.fd, (short)bm_channel_awaits(&link->channel),
                           UINT64_C(2) * BM_CLIENT_RESEND_MS) == 0)
             return false;
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))

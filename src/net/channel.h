@@ -37,7 +37,7 @@ static inline ssize_t bm_channel_send(const struct bm_channel *channel, struct i
 }
 
 // What to wait for before reading again.
-static inline short bm_channel_awaits(const struct bm_channel *channel)
+static inline int bm_channel_awaits(const struct bm_channel *channel)
 {
     return channel->tls == NULL ? POLLIN : bm_tls_awaits(channel->tls);
 }

@@ -28,7 +28,7 @@ struct bm_tls_context {
 struct bm_tls {
     enum bm_tls_side side;
     int fd;
-    short awaits;
+    int awaits;
     char name[BM_TLS_NAME_MAX + 1];
     char subject[SUBJECT_MAX]; // of the certificate that was not accepted
     // OpenSSL lets one thread at a time use a connection. Nobody waits for a peer with it held.
@@ -79,8 +79,10 @@ static enum bm_status context_fail(struct bm_error *err, const char *path, const
     unsigned long code = ERR_peek_error(); // the cause; what follows it says where it was met
     if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory for TLS");
-    if (ERR_SYSTEM_ERROR(code))
-        return bm_fail(err, BM_NOT_FOUND, path, "cannot open: %s", strerror(ERR_GET_REASON(code)));
+    if (ERR_SYSTEM_ERROR(code)) {
+        errno = ERR_GET_REASON(code);
+        return bm_fail(err, BM_NOT_FOUND, path, "cannot open: %m");
+    }
     return bm_fail(err, BM_INVALID_ARGUMENT, path, "expected %s, got %s", expected,
                    reason_of(code));
 }
@@ -117,8 +119,8 @@ static bool reason_is_no_tls(int reason)
     }
 }
 
-// Keeps why OpenSSL gave up. With the connection's mutex.
-static void tls_explain(struct bm_tls *tls, int kind, int error)
+// Keeps why OpenSSL gave up.
+static void tls_explain(struct bm_tls *tls, int kind, int error) BM_REQUIRES(tls->mutex)
 {
     struct bm_error *failure = &tls->failure;
     unsigned long code = ERR_peek_error();
@@ -126,9 +128,10 @@ static void tls_explain(struct bm_tls *tls, int kind, int error)
     long verdict = SSL_get_verify_result(tls->ssl);
     bool client = tls->side == BM_TLS_CLIENT;
     tls->failed = true;
+    errno = error;
     if (kind == SSL_ERROR_SYSCALL)
-        bm_fail(failure, BM_UNAVAILABLE, NULL, "the connection ended%s%s", error == 0 ? "" : ": ",
-                error == 0 ? "" : strerror(error));
+        bm_fail(failure, BM_UNAVAILABLE, NULL,
+                error == 0 ? "the connection ended" : "the connection ended: %m");
     else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verdict != X509_V_OK)
         bm_fail(failure, BM_PERMISSION_DENIED, NULL,
                 "expected a certificate%s%s of a known authority, got one of %s: %s",
@@ -408,7 +411,7 @@ ssize_t bm_tls_recv(struct bm_tls *tls, void *bytes, size_t size)
     return -1;
 }
 
-short bm_tls_awaits(const struct bm_tls *tls)
+int bm_tls_awaits(const struct bm_tls *tls)
 {
     return tls->awaits;
 }

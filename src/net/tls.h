@@ -47,7 +47,7 @@ int bm_tls_handshake(struct bm_tls *tls);
 ssize_t bm_tls_recv(struct bm_tls *tls, void *bytes, size_t size);
 ssize_t bm_tls_send(struct bm_tls *tls, const struct iovec *pieces, size_t npieces);
 // What to wait for after bm_tls_recv() said EAGAIN: POLLIN, as a rule. The reader's thread.
-short bm_tls_awaits(const struct bm_tls *tls);
+int bm_tls_awaits(const struct bm_tls *tls);
 // Why handshake or recv failed, with the status as the result. UNAVAILABLE: the connection broke;
 // PERMISSION_DENIED: a certificate was not accepted; INVALID_ARGUMENT: the peer does not speak TLS.
 enum bm_status bm_tls_failure(const struct bm_tls *tls, struct bm_error *err);

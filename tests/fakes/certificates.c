@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-enum { DAY_SECONDS = 86400, NFILES = 15 };
+enum { NFILES = 15 };
+static const long day_seconds = 86400;
 
 static const char *const files[NFILES] = {
     "ca.pem",     "ca.key",     "stranger-ca.pem", "stranger-ca.key", "server.pem",
@@ -55,8 +56,8 @@ static struct identity identity_new(const char *directory, const char *name, con
     const struct identity *signer = issuer == NULL ? &made : issuer;
     BM_ASSERT(X509_set_version(certificate, X509_VERSION_3) == 1);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -2 * DAY_SECONDS);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), days * DAY_SECONDS);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), -2 * day_seconds);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), days * day_seconds);
     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
     X509_set_issuer_name(certificate, X509_get_subject_name(signer->certificate));
     X509_set_pubkey(certificate, made.key);

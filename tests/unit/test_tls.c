@@ -312,11 +312,11 @@ static void expect_bytes(struct bm_tls *tls, const unsigned char *bytes, size_t 
 static void pieces_of_any_size_arrive_as_one(void **state)
 {
     (void)state;
-    enum { R = BM_TLS_RECORD_BYTES };
+    enum { R = BM_TLS_RECORD_BYTES, TWICE = 2 * R + 3, THRICE = 3 * R };
     static const size_t sizes[][6] = {
-        {1, 0, 1, 2, 0, 3},         {0, 0, 0, 0, 0, 1}, {R, R, 1, 0, R, 0},
-        {R - 1, 1, R + 1, R - 1},   {5, R, 5, R, 5, R}, {1, R - 2, 1, 1, 2 * R + 3, 7},
-        {12, 100, 3 * R, 40, 0, 9}, {0, R, 0, 0, R, 0},
+        {1, 0, 1, 2, 0, 3},          {0, 0, 0, 0, 0, 1}, {R, R, 1, 0, R, 0},
+        {R - 1, 1, R + 1, R - 1},    {5, R, 5, R, 5, R}, {1, R - 2, 1, 1, TWICE, 7},
+        {12, 100, THRICE, 40, 0, 9}, {0, R, 0, 0, R, 0},
     };
     static unsigned char bytes[6 * R];
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -396,8 +396,8 @@ static bool talker_step(const struct talker *talker, unsigned char *block, size_
     *ret_n = n > 0 ? (size_t)n : 0;
     if (n >= 0)
         return n > 0;
-    short events = talker->writes ? POLLOUT : bm_tls_awaits(talker->tls);
-    struct pollfd fd = {.fd = talker->fd, .events = events};
+    int awaits = talker->writes ? POLLOUT : bm_tls_awaits(talker->tls);
+    struct pollfd fd = {.fd = talker->fd, .events = (short)awaits};
     return errno == EAGAIN && poll(&fd, 1, 20000) == 1;
 }
 

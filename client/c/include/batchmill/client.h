@@ -336,7 +336,8 @@ BATCHMILL_API void batchmill_run_free(struct batchmill_run_result *result);
 
 // ---- Status ----
 
-struct batchmill_connections { // of tcp, tls+tcp and ipc, since the server's start unless said otherwise
+struct batchmill_connections { // of tcp, tls+tcp, ipc, since the server's start unless said
+                               // otherwise
     uint64_t open;             // right now
     uint64_t unsent_bytes;     // replies on their way right now
     uint64_t accepted;
