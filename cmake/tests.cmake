@@ -40,6 +40,9 @@ list(FILTER fakes EXCLUDE REGEX "/heap\\.c$")
 add_library(bm_fakes STATIC ${fakes})
 target_include_directories(bm_fakes PUBLIC tests)
 target_link_libraries(bm_fakes PUBLIC ${BM_LAYERS} PRIVATE bm_flags)
+# The certificates of tests are made when they run; this is how Python's get theirs.
+add_executable(test_certificates tests/tools/certificates.c)
+target_link_libraries(test_certificates PRIVATE bm_fakes bm_flags)
 
 foreach(kind unit integration)
     file(GLOB programs CONFIGURE_DEPENDS tests/${kind}/test_*.c)

@@ -18,7 +18,7 @@ struct settings { // the top level of the file
     struct bm_texts listen;
     int64_t workers;
     char *token_file;
-    const struct bm_value *memory, *sources, *pipelines;
+    const struct bm_value *memory, *tls, *sources, *pipelines;
 };
 static const struct bm_param settings_params[] = {
     BM_PARAM(struct settings, listen, BM_PARAM_TEXTS,
@@ -30,9 +30,20 @@ static const struct bm_param settings_params[] = {
                     "not given: half of what there is"),
     BM_PARAM(struct settings, token_file, BM_PARAM_TEXT,
              .doc = "a file of mode 0600 with the token that clients must have; default none"),
+    BM_PARAM(struct settings, tls, BM_PARAM_VALUE,
+             .doc = "{certificate: FILE, key: FILE, client_ca: FILE} for tls+tcp://"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
     BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
              .doc = "name: {source: name, actions: [...]}"),
+};
+
+static const struct bm_param tls_params[] = {
+    BM_PARAM(struct bm_config_tls, certificate, BM_PARAM_TEXT, .required = true,
+             .doc = "the server's, in PEM, and those that lead from it to the authority's"),
+    BM_PARAM(struct bm_config_tls, key, BM_PARAM_TEXT, .required = true,
+             .doc = "the certificate's key, in PEM, in a file of mode 0600"),
+    BM_PARAM(struct bm_config_tls, client_ca, BM_PARAM_TEXT,
+             .doc = "only clients with a certificate of these authorities; default all clients"),
 };
 
 struct pipeline_settings {
@@ -200,6 +211,34 @@ static enum bm_status config_build(struct loader *loader, const struct settings 
     return status;
 }
 
+// As a path from the configuration's folder; NULL stays NULL.
+static enum bm_status config_take_path(const char *directory, const char *given, char **ret_path,
+                                       struct bm_error *err)
+{
+    *ret_path = given == NULL ? NULL : bm_source_path(directory, given);
+    if (given != NULL && *ret_path == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, given, "out of memory");
+    return BM_OK;
+}
+
+static enum bm_status config_read_tls(const struct bm_value *given, const char *directory,
+                                      struct bm_config_tls *tls, struct bm_error *err)
+{
+    struct bm_config_tls settings;
+    if (given == NULL)
+        return BM_OK;
+    enum bm_status status =
+        bm_params_parse(tls_params, COUNT(tls_params), given, given->where, &settings, err);
+    if (status != BM_OK)
+        return status;
+    if ((status = config_take_path(directory, settings.certificate, &tls->certificate, err)) ==
+            BM_OK &&
+        (status = config_take_path(directory, settings.key, &tls->key, err)) == BM_OK)
+        status = config_take_path(directory, settings.client_ca, &tls->client_ca, err);
+    bm_params_free(tls_params, COUNT(tls_params), &settings);
+    return status;
+}
+
 static enum bm_status config_copy_listen(const struct settings *settings, const char *path,
                                          struct bm_config *config, struct bm_error *err)
 {
@@ -283,9 +322,10 @@ static enum bm_status config_read(const struct bm_value *root, const char *path,
     status = config_read_memory(settings.memory, &config->memory_bytes, err);
     if (status == BM_OK)
         status = config_copy_listen(&settings, path, config, err);
-    if (status == BM_OK && settings.token_file != NULL &&
-        (config->token_file = bm_source_path(directory, settings.token_file)) == NULL)
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, path, "out of memory");
+    if (status == BM_OK)
+        status = config_take_path(directory, settings.token_file, &config->token_file, err);
+    if (status == BM_OK)
+        status = config_read_tls(settings.tls, directory, &config->tls, err);
     if (status == BM_OK)
         status = config_build(&loader, &settings, config);
     bm_params_free(settings_params, COUNT(settings_params), &settings);
@@ -320,6 +360,9 @@ void bm_config_fini(struct bm_config *config)
     for (unsigned i = 0; i < config->nlisten; i++)
         free(config->listen[i]);
     free(config->token_file);
+    free(config->tls.certificate);
+    free(config->tls.key);
+    free(config->tls.client_ca);
     bm_catalog_free(config->catalog);
     *config = (struct bm_config){0};
 }

@@ -14,6 +14,9 @@ struct bm_config {
     unsigned workers;            // 0 = one per CPU
     uint64_t memory_bytes;       // 0 = unlimited
     char *token_file;            // NULL = none; not opened
+    struct bm_config_tls {
+        char *certificate, *key, *client_ca; // files; NULL = none; not opened
+    } tls;
     struct bm_catalog *catalog;
 };
 

@@ -99,7 +99,7 @@ struct bm_run_report {
     unsigned nnumbers;
     struct bm_number *numbers; // owned
 };
-struct bm_connection_counts { // of tcp and ipc, since the start unless said otherwise
+struct bm_connection_counts { // of tcp, tls+tcp and ipc, since the start unless said otherwise
     uint64_t open;            // right now
     uint64_t unsent_bytes;    // replies on their way right now
     uint64_t accepted;

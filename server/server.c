@@ -15,6 +15,7 @@ struct bm_server {
     struct bm_executor *executor; // of the pool
     struct bm_scheduler *scheduler;
     struct bm_session *session;
+    struct bm_tls_context *tls; // NULL: none
     struct bm_transport *transport;
 };
 
@@ -54,6 +55,23 @@ static unsigned server_ncpus(void) // that this process may use
     return n > BM_WORKERS_MAX ? BM_WORKERS_MAX : (unsigned)n;
 }
 
+static enum bm_status server_start_transport(struct bm_server *server,
+                                             const struct bm_server_config *config,
+                                             struct bm_error *err)
+{
+    const struct bm_tls_files *files = &config->tls;
+    enum bm_status status = BM_OK;
+    if (files->certificate != NULL || files->key != NULL || files->ca != NULL)
+        status = bm_tls_context_new(BM_TLS_SERVER, files, &server->tls, err);
+    const struct bm_transport_config transport = {server->executor, server->session, server->tls};
+    if (status == BM_OK)
+        status = bm_transport_new(&transport, &server->transport, err);
+    for (unsigned i = 0; i < config->nlisten && status == BM_OK; i++)
+        status = bm_transport_listen(server->transport, config->listen[i],
+                                     config->insecure || config->token != NULL, err);
+    return status;
+}
+
 static enum bm_status server_start(struct bm_server *server, const struct bm_server_config *config,
                                    struct bm_error *err)
 {
@@ -80,14 +98,9 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
     if ((status = bm_session_new(&session, &server->session, err)) != BM_OK)
         return status;
     bm_pool_set_flush(server->pool, server_flush, server->session);
-    if ((status = bm_pool_start(server->pool, server->scheduler, err)) != BM_OK ||
-        (status = bm_transport_new(server->executor, server->session, &server->transport, err)) !=
-            BM_OK)
+    if ((status = bm_pool_start(server->pool, server->scheduler, err)) != BM_OK)
         return status;
-    for (unsigned i = 0; i < config->nlisten && status == BM_OK; i++)
-        status = bm_transport_listen(server->transport, config->listen[i],
-                                     config->insecure || config->token != NULL, err);
-    return status;
+    return server_start_transport(server, config, err);
 }
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,
@@ -160,6 +173,7 @@ void bm_server_stop(struct bm_server *server)
     if (server->pool != NULL)
         bm_pool_stop(server->pool);
     bm_transport_free(server->transport);
+    bm_tls_context_free(server->tls);
     bm_session_free(server->session);
     bm_scheduler_free(server->scheduler);
     bm_pool_free(server->pool);

@@ -8,6 +8,7 @@
 //
 // Threads: _start and _stop on one thread; the rest from any.
 #pragma once
+#include "net/tls.h"
 #include "server/config.h"
 #include "server/token.h"
 #include "server/transport.h"
@@ -16,12 +17,13 @@ struct bm_server;
 
 struct bm_server_config {
     const struct bm_catalog *catalog; // borrowed until stopped
-    const char *const *listen;        // URLs: tcp:// ipc:// ws:// inproc://
+    const char *const *listen;        // URLs: tcp:// tls+tcp:// ipc:// ws:// inproc://
     unsigned nlisten;
     unsigned workers;             // 0 = one per CPU
     uint64_t memory_bytes;        // 0 = unlimited
     uint32_t lease_ms;            // 0 = the default
     const struct bm_token *token; // that clients must have; NULL: none. Borrowed until stopped
+    struct bm_tls_files tls;      // for tls+tcp://; all NULL: none. Read when it starts
     bool insecure;                // allow listening beyond loopback without a token
 };
 

@@ -1,29 +1,10 @@
 #include "server/token.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-static enum bm_status file_check(int fd, const char *path, struct bm_error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0)
-        return bm_fail(err, BM_INVALID_ARGUMENT, path, "cannot read: %m");
-    if (!S_ISREG(info.st_mode))
-        return bm_fail(err, BM_INVALID_ARGUMENT, path,
-                       "expected a regular file with a token, got something else");
-    if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return bm_fail(err, BM_PERMISSION_DENIED, path,
-                       "expected a token that only its owner can read (chmod 600), got mode %04o",
-                       (unsigned)(info.st_mode & 07777));
-    if (info.st_uid != 0 && info.st_uid != geteuid())
-        return bm_fail(err, BM_PERMISSION_DENIED, path,
-                       "expected a token that is root's or this user's (%u), got user %u's",
-                       (unsigned)geteuid(), (unsigned)info.st_uid);
-    return BM_OK;
-}
+#include "base/secret.h"
 
 // Up to `max` bytes; false: cannot read.
 static bool file_read(int fd, char *text, size_t max, size_t *ret_size)
@@ -61,11 +42,11 @@ enum bm_status bm_token_load(const char *path, struct bm_token *ret_token, struc
 {
     char text[BM_TOKEN_MAX + 2]; // with its line feed, or too long
     struct bm_token token = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not hold us up
-    if (fd < 0)
-        return bm_fail(err, BM_NOT_FOUND, path, "cannot open the token: %m");
-    enum bm_status status = file_check(fd, path, err);
-    if (status == BM_OK && !file_read(fd, text, sizeof text, &token.size))
+    int fd;
+    enum bm_status status = bm_secret_open(path, "token", &fd, err);
+    if (status != BM_OK)
+        return status;
+    if (!file_read(fd, text, sizeof text, &token.size))
         status = bm_fail(err, BM_INVALID_ARGUMENT, path, "cannot read: %m");
     close(fd);
     if (status == BM_OK) {

@@ -70,12 +70,13 @@ static bool text_is_one_of(const char *text, const char *const *list)
 static enum bm_status url_check(const char *text, bool insecure, struct bm_error *err)
 {
     static const char *const local[] = {"ipc", "unix", "abstract", "inproc", NULL};
-    static const char *const remote[] = {"tcp", "tcp4", "tcp6", "ws", NULL};
+    static const char *const remote[] = {"tcp",      "tcp4",     "tcp6", "tls+tcp",
+                                         "tls+tcp4", "tls+tcp6", "ws",   NULL};
     nng_url *url = NULL;
     if (nng_url_parse(&url, text) != 0)
         return bm_fail(err, BM_INVALID_ARGUMENT, text,
-                       "expected tcp://host:port, ipc:///path, ws://host:port/path or "
-                       "inproc://name");
+                       "expected tcp://host:port, tls+tcp://host:port, ipc:///path, "
+                       "ws://host:port/path or inproc://name");
     enum bm_status status = BM_OK;
     if (text_is_one_of(url->u_scheme, remote)) {
         if (!insecure && !host_is_loopback(url->u_hostname))
@@ -85,7 +86,8 @@ static enum bm_status url_check(const char *text, bool insecure, struct bm_error
                              "the data; a token or insecure allows it");
     } else if (!text_is_one_of(url->u_scheme, local)) {
         status = bm_fail(err, BM_INVALID_ARGUMENT, text,
-                         "expected tcp, ipc, ws or inproc as its scheme, got %s", url->u_scheme);
+                         "expected tcp, tls+tcp, ipc, ws or inproc as its scheme, got %s",
+                         url->u_scheme);
     }
     nng_url_free(url);
     return status;
@@ -112,7 +114,11 @@ static enum bm_status transport_start(struct bm_transport *transport, const char
                                       int *ret_port, struct bm_error *err)
 {
     enum bm_status status = BM_OK;
-    if (bm_url_is_tcp(url) || bm_url_is_ipc(url)) {
+    if (bm_url_is_tls(url) && transport->config.tls == NULL)
+        return bm_fail(err, BM_FAILED_PRECONDITION, url,
+                       "expected a certificate and its key to show (tls: in the configuration, "
+                       "--tls-certificate and --tls-key), got none");
+    if (bm_url_is_tcp(url) || bm_url_is_tls(url) || bm_url_is_ipc(url)) {
         if (transport->hub == NULL)
             status = bm_hub_new(&transport->config, &transport->hub, err);
         return status == BM_OK ? bm_hub_listen(transport->hub, url, ret_port, err) : status;
@@ -159,13 +165,13 @@ struct bm_connection_counts bm_transport_counts(struct bm_transport *transport)
 
 // ---- Its life ----
 
-enum bm_status bm_transport_new(struct bm_executor *executor, struct bm_session *session,
+enum bm_status bm_transport_new(const struct bm_transport_config *config,
                                 struct bm_transport **ret_transport, struct bm_error *err)
 {
     struct bm_transport *transport = calloc(1, sizeof *transport);
     if (transport == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the sockets");
-    transport->config = (struct bm_transport_config){executor, session};
+    transport->config = *config;
     *ret_transport = transport;
     return BM_OK;
 }

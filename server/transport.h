@@ -29,11 +29,17 @@ enum {
 
 struct bm_transport;
 
-// Requests go to `session`, with the mutex of `executor`; both are borrowed. Every thread that
-// nng starts ignores signals. Replies go through exchange->send.
-enum bm_status bm_transport_new(struct bm_executor *executor, struct bm_session *session,
+struct bm_transport_config { // borrowed
+    struct bm_executor *executor;
+    struct bm_session *session;
+    struct bm_tls_context *tls; // for tls+tcp://; NULL: no certificate to show
+};
+// Requests go to the session, with the executor's mutex. Every thread that nng starts ignores
+// signals. Replies go through exchange->send.
+enum bm_status bm_transport_new(const struct bm_transport_config *config,
                                 struct bm_transport **ret_transport, struct bm_error *err);
-// tcp://host:port, ipc:///path, ws://host:port/path or inproc://name; port 0 takes a free one.
+// tcp://host:port, tls+tcp://host:port, ipc:///path, ws://host:port/path or inproc://name; port 0
+// takes a free one.
 enum bm_status bm_transport_listen(struct bm_transport *transport, const char *url, bool insecure,
                                    struct bm_error *err);
 const char *bm_transport_url(const struct bm_transport *transport, unsigned i); // as bound

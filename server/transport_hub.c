@@ -1,4 +1,4 @@
-// The protocol of nng's REP on sockets of our own: for tcp and ipc.
+// The protocol of nng's REP on sockets of our own: for tcp, tls+tcp and ipc.
 //
 // nng 1.5.2 forgets an operation of its sockets when their connection breaks between two parts of a
 // message (its issues 616 and 1636), and one lost so is never given back; and each message goes
@@ -30,7 +30,8 @@ struct listener {
     struct bm_hub *hub;
     struct bm_address address;
     bool is_ipc;
-    bool paused; // the hub's thread's: there were no descriptors left
+    struct bm_tls_context *tls; // NULL: plain
+    bool paused;                // the hub's thread's: there were no descriptors left
 };
 
 struct bm_hub {
@@ -38,6 +39,7 @@ struct bm_hub {
     struct bm_watch stop; // an eventfd
     struct bm_thread thread;
     bool running;
+    struct bm_tls_context *tls; // NULL: none
     unsigned peers_max;
     unsigned nlisteners; // the mutex'; the first `nlisteners` stay as they are
     struct listener listeners[BM_LISTEN_MAX];
@@ -67,20 +69,19 @@ static bool wires_have_room(struct bm_wires *wires, unsigned peers_max,
     return n < BM_ADDRESS_CONNECTIONS_MAX;
 }
 
-static void hub_welcome(struct listener *listener, int fd, const struct bm_address *address)
+static void hub_welcome(struct bm_hub *hub, const struct bm_accepted *accepted)
 {
-    struct bm_hub *hub = listener->hub;
     struct bm_wires *wires = &hub->wires;
     bm_mutex_lock(&wires->mutex);
-    bool room = wires_have_room(wires, hub->peers_max, address);
+    bool room = wires_have_room(wires, hub->peers_max, &accepted->address);
     wires->counts.accepted += room;
     wires->counts.refused += !room;
     bm_mutex_unlock(&wires->mutex);
     if (!room) {
-        close(fd);
+        close(accepted->fd);
         return;
     }
-    struct bm_peer *peer = bm_peer_new(wires, fd, listener->is_ipc, address);
+    struct bm_peer *peer = bm_peer_new(wires, accepted);
     if (peer == NULL)
         return;
     bm_mutex_lock(&wires->mutex);
@@ -96,10 +97,10 @@ static void listener_ready(struct bm_watch *watch, uint32_t events)
     struct listener *listener = BM_CONTAINER(watch, struct listener, watch);
     (void)events;
     for (unsigned i = 0; i < ACCEPTED_MAX; i++) {
-        struct bm_address from;
-        int fd = bm_socket_accept(watch->fd, &from);
-        if (fd >= 0) {
-            hub_welcome(listener, fd, &from);
+        struct bm_accepted accepted = {.is_ipc = listener->is_ipc, .tls = listener->tls};
+        accepted.fd = bm_socket_accept(watch->fd, &accepted.address);
+        if (accepted.fd >= 0) {
+            hub_welcome(listener->hub, &accepted);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -134,7 +135,8 @@ enum bm_status bm_hub_listen(struct bm_hub *hub, const char *url, int *ret_port,
     *listener = (struct listener){.watch = {listener_ready, fd},
                                   .hub = hub,
                                   .address = addresses.list[0],
-                                  .is_ipc = bm_url_is_ipc(url)};
+                                  .is_ipc = bm_url_is_ipc(url),
+                                  .tls = bm_url_is_tls(url) ? hub->tls : NULL};
     if (!hub_watch(hub, EPOLL_CTL_ADD, &listener->watch, EPOLLIN)) {
         status = bm_fail(err, BM_RESOURCE_EXHAUSTED, url, "cannot watch the socket: %m");
         listener_free(listener);
@@ -271,6 +273,7 @@ enum bm_status bm_hub_new(const struct bm_transport_config *config, struct bm_hu
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the sockets");
     hub->wires.executor = config->executor;
     hub->wires.session = config->session;
+    hub->tls = config->tls;
     hub->peers_max = connections_max();
     bm_mutex_init(&hub->wires.mutex);
     bm_list_init(&hub->wires.peers);

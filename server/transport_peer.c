@@ -28,7 +28,8 @@ uint64_t bm_wires_now_ms(const struct bm_wires *wires)
 static void peer_interest(struct bm_wires *wires, struct bm_peer *peer) BM_REQUIRES(wires->mutex)
 {
     struct epoll_event event = {.data.ptr = &peer->watch};
-    event.events = (peer->paused ? 0u : EPOLLIN) | (peer->blocked ? EPOLLOUT : 0u);
+    uint32_t reads = peer->reads_when_writable ? EPOLLOUT : EPOLLIN;
+    event.events = (peer->paused ? 0u : reads) | (peer->blocked ? EPOLLOUT : 0u);
     if (!peer->told) // it is not watched any more then
         (void)epoll_ctl(wires->epoll, EPOLL_CTL_MOD, peer->watch.fd, &event);
 }
@@ -82,7 +83,8 @@ bool bm_peer_is_over(struct bm_wires *wires, const struct bm_peer *peer)
 
 void bm_peer_free(struct bm_peer *peer)
 {
-    close(peer->watch.fd);
+    bm_tls_free(peer->channel.tls);
+    close(peer->channel.fd);
     bm_reply_pieces_fini(&peer->out);
     free(peer->body);
     free(peer);
@@ -156,8 +158,7 @@ static enum written peer_write(struct bm_peer *peer)
     while (peer->piece < out->npieces) {
         struct iovec *pieces = out->pieces + peer->piece;
         size_t n = out->npieces - peer->piece;
-        const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = n < IOV_MAX ? n : IOV_MAX};
-        ssize_t taken = sendmsg(peer->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t taken = bm_channel_send(&peer->channel, pieces, n < IOV_MAX ? n : IOV_MAX);
         if (taken < 0 && errno == EINTR)
             continue;
         if (taken < 0)
@@ -363,13 +364,62 @@ static bool peer_feed(struct bm_peer *peer, const unsigned char *bytes, size_t s
     return true;
 }
 
+// What both sides say first. A new socket takes that much at once.
+static bool peer_greet(const struct bm_peer *peer)
+{
+    unsigned char greeting[BM_GREETING_BYTES];
+    struct iovec piece = {greeting, sizeof greeting};
+    bm_greeting_put(greeting, BM_GREETING_REP);
+    return bm_channel_send(&peer->channel, &piece, 1) == sizeof greeting;
+}
+
+// Only when that changes: a plain connection never comes here.
+static void peer_read_when(struct bm_peer *peer, int awaits)
+{
+    bool when_writable = awaits == POLLOUT;
+    if (when_writable == peer->reads_when_writable)
+        return;
+    bm_mutex_lock(&peer->wires->mutex);
+    peer->reads_when_writable = when_writable;
+    peer_interest(peer->wires, peer);
+    bm_mutex_unlock(&peer->wires->mutex);
+}
+
+// A step of the handshake for TLS. False: hang up. Its time is part of that for the greeting.
+static bool peer_shake(struct bm_peer *peer)
+{
+    int awaits = bm_tls_handshake(peer->channel.tls);
+    if (awaits > 0) {
+        peer_read_when(peer, awaits);
+        return true;
+    }
+    peer->shaking = false;
+    if (awaits == 0) {
+        peer_read_when(peer, POLLIN);
+        return peer_greet(peer);
+    }
+    struct bm_wires *wires = peer->wires;
+    bm_mutex_lock(&wires->mutex);
+    wires->counts.no_greeting += !peer->broken; // else whoever broke it has counted
+    bm_mutex_unlock(&wires->mutex);
+    return false;
+}
+
 // False: hang up. `last`: nothing more will come than what is here.
 static bool peer_read(struct bm_peer *peer, bool last)
 {
-    unsigned char bytes[BM_PEER_READ_BYTES];
-    bool large = peer->body != NULL && peer_wants(peer) >= sizeof bytes;
-    ssize_t n = recv(peer->watch.fd, large ? peer->body + peer->got : bytes,
-                     large ? peer_wants(peer) : sizeof bytes, MSG_DONTWAIT);
+    unsigned char bytes[BM_TLS_RECORD_BYTES];
+    bool plain = peer->channel.tls == NULL;
+    if (peer->shaking)
+        return peer_shake(peer) && !last;
+    // What TLS kept of a record, epoll would not tell of: it gets room for all of it.
+    bool large = plain && peer->body != NULL && peer_wants(peer) >= BM_PEER_READ_BYTES;
+    struct iovec piece = {bytes, plain ? BM_PEER_READ_BYTES : sizeof bytes};
+    if (large)
+        piece = (struct iovec){peer->body + peer->got, peer_wants(peer)};
+    ssize_t n = bm_channel_recv(&peer->channel, &piece, 1);
+    if (!plain)
+        peer_read_when(peer, bm_channel_awaits(&peer->channel));
     if (n < 0)
         return !last && (errno == EAGAIN || errno == EINTR);
     if (n > 0 && large)
@@ -402,8 +452,9 @@ static void peer_ready(struct bm_watch *watch, uint32_t events)
     struct bm_peer *peer = BM_CONTAINER(watch, struct bm_peer, watch);
     struct bm_wires *wires = peer->wires;
     bool last = (events & (EPOLLERR | EPOLLHUP)) != 0, good = true;
+    uint32_t readable = peer->reads_when_writable ? EPOLLOUT : EPOLLIN;
     do {
-        good = (!last && (events & EPOLLIN) == 0) || peer_read(peer, last);
+        good = (!last && (events & readable) == 0) || peer_read(peer, last);
     } while (last && good); // a client may ask and leave: that it closes a stream, say
     if (!good) {
         peer_hang_up(peer);
@@ -424,22 +475,25 @@ static void peer_ready(struct bm_watch *watch, uint32_t events)
 
 // ---- Its life ----
 
-struct bm_peer *bm_peer_new(struct bm_wires *wires, int fd, bool is_ipc,
-                            const struct bm_address *address)
+struct bm_peer *bm_peer_new(struct bm_wires *wires, const struct bm_accepted *accepted)
 {
-    unsigned char greeting[BM_GREETING_BYTES];
+    int fd = accepted->fd;
     struct bm_peer *peer = calloc(1, sizeof *peer);
-    bm_greeting_put(greeting, BM_GREETING_REP);
-    // A new socket takes that much at once.
-    if (peer == NULL || send(fd, greeting, sizeof greeting, MSG_NOSIGNAL) != sizeof greeting) {
+    bool good = peer != NULL;
+    if (good)
+        peer->channel.fd = fd;
+    if (good && accepted->tls != NULL)
+        good = bm_tls_new(accepted->tls, fd, NULL, &peer->channel.tls, NULL) == BM_OK;
+    if (!good || (accepted->tls == NULL && !peer_greet(peer))) {
         free(peer);
         close(fd);
         return NULL;
     }
     peer->watch = (struct bm_watch){peer_ready, fd};
     peer->wires = wires;
-    peer->is_ipc = is_ipc;
-    peer->address = *address;
+    peer->shaking = accepted->tls != NULL;
+    peer->is_ipc = accepted->is_ipc;
+    peer->address = accepted->address;
     peer->since_ms = bm_wires_now_ms(wires);
     bm_list_init(&peer->requests);
     bm_list_init(&peer->line);

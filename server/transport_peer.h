@@ -10,6 +10,7 @@
 #pragma once
 #include "base/list.h"
 #include "base/mutex.h"
+#include "net/channel.h"
 #include "net/frame.h"
 #include "net/socket.h"
 #include "server/codec.h"
@@ -37,15 +38,18 @@ struct bm_peer {
     struct bm_watch watch;
     struct bm_node node; // in wires->peers
     struct bm_wires *wires;
+    struct bm_channel channel; // its socket is that of `watch`
     bool is_ipc;
     struct bm_address address;
     // The hub's thread's: what comes.
+    bool shaking; // hands, for TLS
     unsigned char head[BM_FRAME_HEAD_MAX];
     unsigned char *body; // NULL while a head is read
     size_t got, size;
     // The mutex':
     bool greeted, broken, told; // told: its requests were abandoned
     bool paused;                // nothing is read from it
+    bool reads_when_writable;   // TLS has to send something first; the hub's thread's to change
     bool blocked;               // takes no more right now
     uint64_t since_ms;          // connected; then, blocked and has taken nothing
     int untaken;                // bytes of what was sent that its side has not taken, when blocked
@@ -68,9 +72,15 @@ static inline struct bm_peer *bm_peer_at(struct bm_node *node)
 
 uint64_t bm_wires_now_ms(const struct bm_wires *wires);
 
-// Takes the socket, also on failure; greets. NULL: no memory, or nobody is there any more.
-struct bm_peer *bm_peer_new(struct bm_wires *wires, int fd, bool is_ipc,
-                            const struct bm_address *address);
+struct bm_accepted { // a new connection
+    int fd;
+    bool is_ipc;
+    struct bm_tls_context *tls; // NULL: plain
+    struct bm_address address;
+};
+// Takes the socket, also on failure; greets, over TLS after the handshake. NULL: no memory, or
+// nobody is there any more.
+struct bm_peer *bm_peer_new(struct bm_wires *wires, const struct bm_accepted *accepted);
 void bm_peer_free(struct bm_peer *peer); // nothing of it is under way
 void bm_peer_break(struct bm_wires *wires, struct bm_peer *peer) BM_REQUIRES(wires->mutex);
 // Reads from it again, if it was paused and need not be any more.

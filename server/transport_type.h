@@ -1,17 +1,12 @@
 // transport_type.h -- the two ways in which requests come. Layer: server (private; nng).
 //
 // transport.c picks one by the URL: transport_hub.c and transport_peer.c speak the protocol of
-// nng's REP on sockets of their own (tcp, ipc), transport_nng.c leaves it to nng's socket (inproc,
-// ws). Threads: as transport.h says; listen, stop and free on one thread.
+// nng's REP on sockets of their own (tcp, tls+tcp, ipc), transport_nng.c leaves it to nng's socket
+// (inproc, ws). Threads: as transport.h says; listen, stop and free on one thread.
 #pragma once
 #include <nng/nng.h>
 
 #include "server/transport.h"
-
-struct bm_transport_config { // borrowed
-    struct bm_executor *executor;
-    struct bm_session *session;
-};
 
 // nng's own REP socket, with a context per request.
 struct bm_rep;

@@ -36,6 +36,7 @@ ONLY_IN = {
     r"<yaml\.h>": r"server/config_yaml\.c",
     r"<jansson\.h>": r"client/cli/(json|spans|status)\.c",
     r"<zlib\.h>": r"src/sources/(gzip|csv)\.c",
+    r"<openssl/.*>": r"src/net/tls\.c|tests/.*",
     r"<xxhash\.h>": r"src/base/hash\.c",
     r"<uthash\.h>": r"server/.*|.*\.c",
     r"<cmocka\.h>": r"tests/support\.h",

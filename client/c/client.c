@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "client/c/internal.h"
+#include "net/socket.h"
+#include "net/tls.h"
 
 enum {
     TIMEOUT_MS = 10000,
@@ -86,6 +88,10 @@ enum batchmill_code bm_client_unreachable(const struct batchmill_client *client,
                                           struct batchmill_error *error)
 {
     uint64_t since_ns;
+    struct batchmill_error why;
+    if (bm_client_transport_refused(transport, &why))
+        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "%s (tried for %u ms)", why.text,
+                              client->timeout_ms);
     if (bm_client_transport_connected(transport, &since_ns))
         return bm_client_fail(error, BATCHMILL_UNAVAILABLE,
                               "%s: connected, but the server did not answer within %u ms",
@@ -161,6 +167,9 @@ static enum batchmill_code exchange_once(struct batchmill_client *client,
         *ret_reply = exchange.reply;
         return BATCHMILL_OK;
     }
+    struct batchmill_error why;
+    if (over && bm_client_transport_refused(client->transport, &why))
+        return bm_client_fail(error, why.code, "%s", why.text);
     if (!sent || over)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     return bm_client_unreachable(client, client->transport, error);
@@ -205,7 +214,7 @@ enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct b
 
 // ---- Connection ----
 
-static enum batchmill_code connection_new(const struct batchmill_client *client,
+static enum batchmill_code connection_new(const struct batchmill_client *client, bool first,
                                           struct bm_client_connection **ret_connection,
                                           struct batchmill_error *error)
 {
@@ -214,6 +223,9 @@ static enum batchmill_code connection_new(const struct batchmill_client *client,
         .max_message_bytes = client->max_message_bytes,
         .log = client->log,
         .log_context = client->log_context,
+        .tls = client->tls,
+        .tls_name = client->tls_name,
+        .ends_when_refused = first,
     };
     struct bm_client_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL)
@@ -238,7 +250,7 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
         connection->nstreams++;
     bm_mutex_unlock(&client->mutex);
     if (connection == NULL) {
-        enum batchmill_code code = connection_new(client, &connection, error);
+        enum batchmill_code code = connection_new(client, false, &connection, error);
         if (code != BATCHMILL_OK)
             return code;
         connection->nstreams = 1;
@@ -273,8 +285,36 @@ static void client_free(struct batchmill_client *client)
     if (client->token != NULL)
         explicit_bzero(client->token, strlen(client->token));
     free(client->token);
+    bm_tls_context_free(client->tls);
+    free(client->tls_name);
     free(client->url);
     free(client);
+}
+
+// What tls+tcp:// takes, and nothing else does.
+static enum batchmill_code client_secure(struct batchmill_client *client,
+                                         const struct batchmill_options *options,
+                                         struct batchmill_error *error)
+{
+    const struct bm_tls_files files = {options->tls_certificate_file, options->tls_key_file,
+                                       options->tls_ca_file};
+    struct bm_error why;
+    bool wanted = files.certificate != NULL || files.key != NULL || files.ca != NULL ||
+                  options->tls_server_name != NULL;
+    bool secure = bm_url_is_tls(client->url);
+    if (wanted && !secure)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
+                              "%s: expected a URL as tls+tcp://host:port with the options for TLS",
+                              client->url);
+    if (!secure)
+        return BATCHMILL_OK;
+    if (options->tls_server_name != NULL &&
+        (client->tls_name = strdup(options->tls_server_name)) == NULL)
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a client");
+    if (bm_tls_context_new(BM_TLS_CLIENT, &files, &client->tls, &why) != BM_OK)
+        return bm_client_fail(error, (enum batchmill_code)why.status, "%s%s%s", why.where,
+                              why.where[0] == '\0' ? "" : ": ", why.text);
+    return BATCHMILL_OK;
 }
 
 static struct batchmill_client *client_new(const char *url, const struct batchmill_options *options)
@@ -319,7 +359,9 @@ enum batchmill_code batchmill_connect(const char *url, const struct batchmill_op
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a client");
     struct bm_client_connection *connection = NULL;
     struct batchmill_status status;
-    enum batchmill_code code = connection_new(client, &connection, error);
+    enum batchmill_code code = client_secure(client, options == NULL ? &defaults : options, error);
+    if (code == BATCHMILL_OK)
+        code = connection_new(client, true, &connection, error);
     if (code == BATCHMILL_OK) {
         client->transport = connection->transport;
         client->connections = connection;

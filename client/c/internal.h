@@ -31,7 +31,9 @@ struct batchmill_client {
     unsigned nexchanges;                      // the mutex
     uint64_t max_message_bytes;
     char *url;
-    char *token; // NULL: none
+    char *token;                // NULL: none
+    struct bm_tls_context *tls; // NULL: none
+    char *tls_name;             // of the server; NULL: the URL's host
     uint32_t timeout_ms;
     void (*log)(void *context, const char *message); // may be NULL
     void *log_context;

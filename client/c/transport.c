@@ -29,8 +29,8 @@ enum batchmill_code bm_client_transport_bad_url(const struct bm_client_transport
                                                 const char *why, struct batchmill_error *error)
 {
     return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
-                          "expected a URL as tcp://host:port, ipc:///path, ws://host:port/path or "
-                          "inproc://name, got \"%s\" (%s)",
+                          "expected a URL as tcp://host:port, tls+tcp://host:port, ipc:///path, "
+                          "ws://host:port/path or inproc://name, got \"%s\" (%s)",
                           config->url, why);
 }
 
@@ -39,7 +39,7 @@ enum batchmill_code bm_client_transport_open(const struct bm_client_transport_co
                                              struct batchmill_error *error)
 {
     const struct bm_client_transport_type *type = &bm_client_transport_nng;
-    if (bm_url_is_tcp(config->url) || bm_url_is_ipc(config->url))
+    if (bm_url_is_tcp(config->url) || bm_url_is_tls(config->url) || bm_url_is_ipc(config->url))
         type = &bm_client_transport_stream;
     // nng starts its threads with its first call. They inherit the signal mask, and must not take
     // signals that the application waits for in its own threads.
@@ -60,6 +60,13 @@ void bm_client_transport_close(struct bm_client_transport *transport)
 bool bm_client_transport_connected(struct bm_client_transport *transport, uint64_t *ret_since_ns)
 {
     return transport->type->connected(transport, ret_since_ns);
+}
+
+bool bm_client_transport_refused(struct bm_client_transport *transport,
+                                 struct batchmill_error *ret_why)
+{
+    const struct bm_client_transport_type *type = transport->type;
+    return type->refused != NULL && type->refused(transport, ret_why);
 }
 
 struct bm_client_call *

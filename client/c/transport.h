@@ -37,11 +37,17 @@ size_t bm_client_message_size(const struct bm_client_message *message);
 // ---- The connection ----
 
 struct bm_client_transport;
+struct bm_tls_context;
 struct bm_client_transport_config {
     const char *url; // borrowed until closed
     uint64_t max_message_bytes;
     void (*log)(void *context, const char *message); // may be NULL
     void *log_context;
+    struct bm_tls_context *tls; // of tls+tcp://, and whom the server must be; borrowed
+    const char *tls_name;
+    // Before it was connected for the first time, calls to a server that is refused end: nobody
+    // relies on it yet. Otherwise it is tried again, as it may be put right meanwhile.
+    bool ends_when_refused;
 };
 // Does not wait for the connection. Fails on a URL that can never work.
 enum batchmill_code bm_client_transport_open(const struct bm_client_transport_config *config,
@@ -51,6 +57,9 @@ enum batchmill_code bm_client_transport_open(const struct bm_client_transport_co
 void bm_client_transport_close(struct bm_client_transport *transport);
 // Whether it is connected, and since when it is or is not (bm_clock_system).
 bool bm_client_transport_connected(struct bm_client_transport *transport, uint64_t *ret_since_ns);
+// Whether what was found at the URL last is not whom to talk to, or does not want to; and why.
+bool bm_client_transport_refused(struct bm_client_transport *transport,
+                                 struct batchmill_error *ret_why);
 
 // ---- Calls ----
 

@@ -1,4 +1,4 @@
-// The protocol of nng's REQ on a socket of our own: for tcp and ipc.
+// The protocol of nng's REQ on a socket of our own: for tcp, tls+tcp and ipc.
 //
 // nng 1.5.2 forgets a receive or a send of its own sockets when their connection breaks between two
 // parts of a message: the connection is then never made again, and closing hangs (its issues 616
@@ -6,7 +6,7 @@
 // makes it, reads from it, and makes it again when it is lost; requests are sent by whoever makes
 // them.
 //
-//     WAITING -> DIALING -> GREETING -> OPEN -> WAITING
+//     WAITING -> DIALING -> GREETING -> OPEN -> WAITING        the handshake of TLS is a greeting
 //
 // A mutex guards what the thread and the callers share, and is never held while the socket or a
 // user's callback works.
@@ -26,6 +26,7 @@
 #include "base/thread.h"
 #include "client/c/error.h"
 #include "client/c/transport_type.h"
+#include "net/channel.h"
 #include "net/frame.h"
 #include "net/socket.h"
 
@@ -52,6 +53,7 @@ struct link {
     struct bm_client_transport base;
     struct bm_client_transport_config config;
     bool is_ipc;
+    char name[BM_TLS_NAME_MAX + 1]; // of the server, for TLS
     struct bm_client_pool *pool;
     struct bm_thread thread;
     int wake; // an eventfd: the thread is to look again
@@ -60,7 +62,8 @@ struct link {
     struct bm_cond called; // a callback of a call is over, or a send
     enum link_state state;
     bool closing, was_connected;
-    uint64_t since_ns; // when it was made or lost
+    struct bm_error refusal; // why the last server is not the one to talk to; BM_OK: it is
+    uint64_t since_ns;       // when it was made or lost
     struct bm_list calls;
     uint32_t last_id;
     bool sending;                 // somebody is about to send `going`
@@ -69,7 +72,7 @@ struct link {
     size_t sent;
 
     // The thread's.
-    int fd; // whoever sends may use it too
+    struct bm_channel channel; // whoever sends may use it too
     uint64_t heard_ns, ticked_ns;
     uint32_t backoff_ms;
     int low_water;
@@ -89,6 +92,7 @@ struct link_call {
     uint32_t id;              // of the request, with its highest bit set
     uint64_t sent_ns;
     bool busy, calling, closing;
+    bool ended; // there will be no reply; of one that is busy
 };
 
 static void link_move(struct link *link, enum link_state next) BM_REQUIRES(link->mutex)
@@ -156,16 +160,14 @@ static short link_wait_for(struct link *link, int fd, short events, uint64_t ms)
 // Sends what is in `going`, as far as the socket takes it. Gives the mutex back meanwhile.
 static void link_write(struct link *link) BM_REQUIRES(link->mutex)
 {
-    int fd = link->fd;
-    const unsigned char *from = link->going.data + link->sent;
-    size_t size = link->going.size - link->sent;
+    struct iovec piece = {link->going.data + link->sent, link->going.size - link->sent};
     link->sending = true;
     link->blocked = false;
     bm_mutex_unlock(&link->mutex);
-    ssize_t n = send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = bm_channel_send(&link->channel, &piece, 1);
     bool broken = n < 0 && errno != EAGAIN && errno != EINTR;
     if (broken)
-        (void)shutdown(fd, SHUT_RDWR); // the thread sees that
+        (void)shutdown(link->channel.fd, SHUT_RDWR); // the thread sees that
     bm_mutex_lock(&link->mutex);
     link->sending = false;
     link->sent += n > 0 ? (size_t)n : 0;
@@ -207,6 +209,16 @@ static bool link_frame(struct link *link, struct link_call *call) BM_REQUIRES(li
 
 // ---- Receiving ----
 
+static void call_finish(struct link_call *call, struct bm_client_message *message)
+{
+    struct link *link = call->link;
+    call->done(call->context, message);
+    bm_mutex_lock(&link->mutex);
+    call->calling = false;
+    bm_cond_broadcast(&link->called);
+    bm_mutex_unlock(&link->mutex);
+}
+
 // Takes the message that is here to the call that waits for it.
 static void link_deliver(struct link *link)
 {
@@ -230,11 +242,7 @@ static void link_deliver(struct link *link)
         bm_client_message_unref(message);
         return;
     }
-    call->done(call->context, message);
-    bm_mutex_lock(&link->mutex);
-    call->calling = false;
-    bm_cond_broadcast(&link->called);
-    bm_mutex_unlock(&link->mutex);
+    call_finish(call, message);
 }
 
 // The head of a frame is here; false: it is none, or too long, or there is no memory for it.
@@ -286,9 +294,11 @@ static bool link_feed(struct link *link, const unsigned char *bytes, size_t size
 // How much has to come before poll() tells of it.
 static void link_low_water(struct link *link, size_t bytes)
 {
-    int low_water = bytes < LOW_WATER_BYTES ? 1 : LOW_WATER_BYTES;
+    // TLS may have taken most of a record out of the socket already.
+    size_t taken = link->channel.tls == NULL ? 0 : 2 * BM_TLS_RECORD_BYTES;
+    int low_water = bytes < LOW_WATER_BYTES + taken ? 1 : LOW_WATER_BYTES;
     if (low_water != link->low_water &&
-        setsockopt(link->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) == 0)
+        setsockopt(link->channel.fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) == 0)
         link->low_water = low_water;
 }
 
@@ -301,8 +311,7 @@ static enum received link_read(struct link *link)
     struct iovec pieces[2] = {{NULL, wants}, {bytes, sizeof bytes}};
     if (wants > 0)
         pieces[0].iov_base = bm_client_message_bytes(link->message) + link->got;
-    struct msghdr message = {.msg_iov = pieces + (wants == 0), .msg_iovlen = wants == 0 ? 1 : 2};
-    ssize_t n = recvmsg(link->fd, &message, MSG_DONTWAIT);
+    ssize_t n = bm_channel_recv(&link->channel, pieces + (wants == 0), wants == 0 ? 1 : 2);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? NOTHING : THE_END;
     if (n == 0)
@@ -364,7 +373,8 @@ static void link_serve(struct link *link)
             continue;
         bool blocked = link_unblock(link, false);
         link_low_water(link, link->message == NULL ? 0 : link_wants(link));
-        short seen = link_poll(link, link->fd, blocked ? POLLIN | POLLOUT : POLLIN, TICK_MS);
+        short events = (short)(bm_channel_awaits(&link->channel) | (blocked ? POLLOUT : 0));
+        short seen = link_poll(link, link->channel.fd, events, TICK_MS);
         if ((seen & POLLOUT) != 0)
             (void)link_unblock(link, true);
     }
@@ -386,17 +396,38 @@ static int link_connect(struct link *link)
     return -1;
 }
 
+// The handshake of TLS. False: the other side is not whom we expect, or it broke.
+static bool link_shake(struct link *link)
+{
+    struct bm_channel *channel = &link->channel;
+    if (bm_tls_new(link->config.tls, channel->fd, link->name, &channel->tls, NULL) != BM_OK)
+        return false; // out of memory; maybe not the next time
+    uint64_t end_ns = bm_client_transport_now_ns() + DIAL_MS * NS_PER_MS;
+    int awaits;
+    while ((awaits = bm_tls_handshake(channel->tls)) > 0) {
+        uint64_t now_ns = bm_client_transport_now_ns();
+        if (now_ns >= end_ns ||
+            link_wait_for(link, channel->fd, (short)awaits, (end_ns - now_ns) / NS_PER_MS + 1) == 0)
+            return false;
+    }
+    return awaits == 0;
+}
+
 // False: the other side is no server of ours, or says nothing.
 static bool link_greet(struct link *link)
 {
     unsigned char bytes[BM_GREETING_BYTES];
+    struct iovec piece = {bytes, sizeof bytes};
     bm_greeting_put(bytes, BM_GREETING_REQ);
-    if (send(link->fd, bytes, sizeof bytes, MSG_NOSIGNAL) != sizeof bytes)
+    if (bm_channel_send(&link->channel, &piece, 1) != sizeof bytes)
         return false; // a new socket takes that much at once
     for (size_t got = 0; got < sizeof bytes;) {
-        if (link_wait_for(link, link->fd, POLLIN, UINT64_C(2) * BM_CLIENT_RESEND_MS) == 0)
+        piece = (struct iovec){bytes + got, sizeof bytes - got};
+        ssize_t n = bm_channel_recv(&link->channel, &piece, 1);
+        if (n < 0 && errno == EAGAIN &&
+            link_wait_for(link, link->channel.fd, (short)bm_channel_awaits(&link->channel),
+                          UINT64_C(2) * BM_CLIENT_RESEND_MS) == 0)
             return false;
-        ssize_t n = recv(link->fd, bytes + got, sizeof bytes - got, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return false;
         got += n > 0 ? (size_t)n : 0;
@@ -414,6 +445,7 @@ static void link_begin(struct link *link)
     bool back = link->was_connected;
     link->was_connected = true;
     link->since_ns = link->heard_ns;
+    link->refusal.status = BM_OK;
     link_move(link, OPEN);
     struct bm_node *end = &link->calls.head;
     for (struct bm_node *node = end->next; node != end; node = node->next) {
@@ -424,6 +456,42 @@ static void link_begin(struct link *link)
     bm_mutex_unlock(&link->mutex);
     if (back)
         bm_client_transport_log(&link->config, "the connection is back");
+}
+
+// A call that is to end without a reply, and is marked as being called; NULL: none.
+static struct link_call *link_take_ended(struct link *link)
+{
+    struct link_call *found = NULL;
+    bm_mutex_lock(&link->mutex);
+    struct bm_node *end = &link->calls.head;
+    for (struct bm_node *node = end->next; node != end && found == NULL; node = node->next) {
+        if (call_at(node)->busy && call_at(node)->ended)
+            found = call_at(node);
+    }
+    if (found != NULL) {
+        found->busy = found->ended = false;
+        found->calling = true;
+    }
+    bm_mutex_unlock(&link->mutex);
+    return found;
+}
+
+// Keeps why the other side is not accepted, or does not accept us, if that was it.
+static void link_refuse(struct link *link)
+{
+    struct bm_error why = {0};
+    if (link->channel.tls != NULL && bm_tls_failure(link->channel.tls, &why) == BM_UNAVAILABLE)
+        why.status = BM_OK; // it only broke
+    bm_mutex_lock(&link->mutex);
+    link->refusal = why;
+    bool ends = why.status != BM_OK && link->config.ends_when_refused && !link->was_connected;
+    struct bm_node *end = &link->calls.head;
+    for (struct bm_node *node = end->next; ends && node != end; node = node->next)
+        call_at(node)->ended = call_at(node)->busy;
+    bm_mutex_unlock(&link->mutex);
+    struct link_call *call;
+    while (ends && (call = link_take_ended(link)) != NULL)
+        call_finish(call, NULL);
 }
 
 static void link_end(struct link *link)
@@ -441,7 +509,9 @@ static void link_end(struct link *link)
     bm_buffer_clear(&link->next);
     bm_mutex_unlock(&link->mutex);
     link->message = bm_client_message_unref(link->message);
-    close(link->fd);
+    bm_tls_free(link->channel.tls);
+    close(link->channel.fd);
+    link->channel = (struct bm_channel){-1, NULL};
     if (lost)
         bm_client_transport_log(
             &link->config, "the connection is lost; connecting again in 50 ms, then less often");
@@ -452,12 +522,14 @@ static void *link_run(void *context)
     struct link *link = context;
     while (!link_is_closing(link)) {
         link_enter(link, DIALING);
-        link->fd = link_connect(link);
-        link_enter(link, link->fd < 0 ? WAITING : GREETING);
-        if (link->fd >= 0) {
-            if (link_greet(link)) {
+        link->channel.fd = link_connect(link);
+        link_enter(link, link->channel.fd < 0 ? WAITING : GREETING);
+        if (link->channel.fd >= 0) {
+            if ((link->config.tls == NULL || link_shake(link)) && link_greet(link)) {
                 link_begin(link);
                 link_serve(link);
+            } else {
+                link_refuse(link);
             }
             link_end(link);
         }
@@ -507,9 +579,17 @@ static enum batchmill_code link_open(const struct bm_client_transport_config *co
     struct bm_error why;
     if (bm_url_check(config->url, &why) != BM_OK)
         return bm_client_transport_bad_url(config, why.text, error);
+    const char *name = config->tls_name == NULL ? "" : config->tls_name;
+    if (strlen(name) > BM_TLS_NAME_MAX)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
+                              "tls_server_name: expected at most %d bytes, got %zu",
+                              BM_TLS_NAME_MAX, strlen(name));
     struct link *link = calloc(1, sizeof *link);
     if (link == NULL)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory");
+    (void)bm_url_host(config->url, link->name, NULL); // it can be parsed
+    if (name[0] != '\0')
+        strcpy(link->name, name);
     link->base.type = &bm_client_transport_stream;
     link->config = *config;
     link->is_ipc = bm_url_is_ipc(config->url);
@@ -541,6 +621,18 @@ static bool link_connected(struct bm_client_transport *transport, uint64_t *ret_
     *ret_since_ns = link->since_ns;
     bm_mutex_unlock(&link->mutex);
     return connected;
+}
+
+static bool link_refused(struct bm_client_transport *transport, struct batchmill_error *ret_why)
+{
+    struct link *link = link_of(transport);
+    bm_mutex_lock(&link->mutex);
+    bool refused = link->refusal.status != BM_OK;
+    if (refused)
+        bm_client_fail(ret_why, (enum batchmill_code)link->refusal.status, "%s: %s",
+                       link->config.url, link->refusal.text);
+    bm_mutex_unlock(&link->mutex);
+    return refused;
 }
 
 // ---- Calls ----
@@ -603,6 +695,7 @@ const struct bm_client_transport_type bm_client_transport_stream = {
     .open = link_open,
     .close = link_close,
     .connected = link_connected,
+    .refused = link_refused,
     .call_new = link_call_new,
     .call_start = link_call_start,
     .call_free = link_call_free,

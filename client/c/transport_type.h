@@ -1,8 +1,8 @@
 // transport_type.h -- what each way to carry requests provides. Layer: client/c (private; nng).
 //
 // transport.c picks one by the URL: transport_stream.c speaks the protocol of nng's REQ on sockets
-// of its own (tcp, ipc); transport_nng.c leaves it to nng's own sockets (inproc, ws). Threads: as
-// transport.h says.
+// of its own (tcp, tls+tcp, ipc); transport_nng.c leaves it to nng's own sockets (inproc, ws).
+// Threads: as transport.h says.
 #pragma once
 #include <nng/nng.h>
 #include <stdatomic.h>
@@ -15,6 +15,8 @@ struct bm_client_transport_type {
                                 struct batchmill_error *error);
     void (*close)(struct bm_client_transport *transport);
     bool (*connected)(struct bm_client_transport *transport, uint64_t *ret_since_ns);
+    // NULL: it takes whoever answers.
+    bool (*refused)(struct bm_client_transport *transport, struct batchmill_error *ret_why);
     struct bm_client_call *(*call_new)(struct bm_client_transport *transport,
                                        void (*done)(void *context, struct bm_client_message *reply),
                                        void *context);

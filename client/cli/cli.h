@@ -36,6 +36,7 @@ enum bm_status cli_registry_new(struct bm_registry **ret_registry,
 struct cli_target {
     const char *server, *config; // as given: one of them, or neither for the default server
     const char *token_file;
+    const char *tls_ca, *tls_server_name, *tls_certificate, *tls_key;
     uint32_t timeout_ms;
     struct batchmill_client *client;
     struct bm_server *embedded; // with --config

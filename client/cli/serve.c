@@ -20,6 +20,9 @@ enum {
     KEY_CHECK,
     KEY_INSECURE,
     KEY_TOKEN_FILE,
+    KEY_TLS_CERTIFICATE,
+    KEY_TLS_KEY,
+    KEY_TLS_CLIENT_CA,
     KEY_LOG_FORMAT,
     KEY_LOG_LEVEL,
     KEY_DRAIN
@@ -30,6 +33,7 @@ enum { STOP_SECONDS_MAX = 10 };
 struct serve {
     const char *config, *token_file;
     struct bm_token token; // size 0: none
+    struct bm_tls_files tls;
     const char *listen[BM_LISTEN_MAX];
     unsigned nlisten, workers;
     bool has_workers, has_memory, check, insecure, json;
@@ -47,6 +51,11 @@ static const struct argp_option serve_options[] = {
      "instead of the configuration's: only clients that have the token in this file are served; "
      "mode 0600",
      0},
+    {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0,
+     "instead of the configuration's, with --tls-key: what tls+tcp:// shows to clients, in PEM", 0},
+    {"tls-key", KEY_TLS_KEY, "FILE", 0, "the certificate's key, in PEM; mode 0600", 0},
+    {"tls-client-ca", KEY_TLS_CLIENT_CA, "FILE", 0,
+     "over tls+tcp://, serve only clients with a certificate of these authorities", 0},
     {"insecure", KEY_INSECURE, NULL, 0, "listen on other addresses than loopback without a token",
      0},
     {"drain", KEY_DRAIN, "SECONDS", 0,
@@ -112,6 +121,15 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     case KEY_TOKEN_FILE:
         serve->token_file = arg;
         return 0;
+    case KEY_TLS_CERTIFICATE:
+        serve->tls.certificate = arg;
+        return 0;
+    case KEY_TLS_KEY:
+        serve->tls.key = arg;
+        return 0;
+    case KEY_TLS_CLIENT_CA:
+        serve->tls.ca = arg;
+        return 0;
     case KEY_DRAIN:
         serve->drain_seconds = cli_number(state, "drain", arg, 0, 86400);
         return 0;
@@ -126,6 +144,8 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (serve->config == NULL)
             argp_error(state, "which configuration?");
+        if ((serve->tls.certificate == NULL) != (serve->tls.key == NULL))
+            argp_error(state, "--tls-certificate and --tls-key belong together");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -184,6 +204,19 @@ static void serve_leave_anyway(int signal)
     _exit(CLI_DONE);
 }
 
+// What the options say comes before what the configuration says: certificate and key together.
+static struct bm_tls_files serve_tls(const struct serve *serve, const struct bm_config_tls *tls)
+{
+    struct bm_tls_files files = {tls->certificate, tls->key, tls->client_ca};
+    if (serve->tls.certificate != NULL) {
+        files.certificate = serve->tls.certificate;
+        files.key = serve->tls.key;
+    }
+    if (serve->tls.ca != NULL)
+        files.ca = serve->tls.ca;
+    return files;
+}
+
 static int serve_run(const struct serve *serve, const struct bm_config *config,
                      const sigset_t *signals)
 {
@@ -194,6 +227,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
         .workers = serve->has_workers ? serve->workers : config->workers,
         .memory_bytes = serve->has_memory ? serve->memory_bytes : config->memory_bytes,
         .token = serve->token.size == 0 ? NULL : &serve->token,
+        .tls = serve_tls(serve, &config->tls),
         .insecure = serve->insecure,
     };
     if (serve->nlisten > 0) {

@@ -8,13 +8,22 @@
 #include "client/cli/cli.h"
 #include "server/server.h"
 
-enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT, KEY_TOKEN_FILE };
+enum {
+    KEY_SERVER = 0x100,
+    KEY_CONFIG,
+    KEY_TIMEOUT,
+    KEY_TOKEN_FILE,
+    KEY_TLS_CA,
+    KEY_TLS_SERVER_NAME,
+    KEY_TLS_CERTIFICATE,
+    KEY_TLS_KEY
+};
 
 static const struct argp_option target_options[] = {
     {NULL, 0, NULL, 0, "Server:", 1},
     {"server", KEY_SERVER, "URL", 0,
-     "tcp://host:port, ipc:///path or ws://host:port/path; default tcp://127.0.0.1:7310, or "
-     "$BATCHMILL_SERVER",
+     "tcp://host:port, tls+tcp://host:port, ipc:///path or ws://host:port/path; default "
+     "tcp://127.0.0.1:7310, or $BATCHMILL_SERVER",
      1},
     {"config", KEY_CONFIG, "FILE", 0,
      "no server: host the pipelines of this file in the command's own process", 1},
@@ -22,6 +31,16 @@ static const struct argp_option target_options[] = {
      "give up when the server is silent this long; default 10", 1},
     {"token-file", KEY_TOKEN_FILE, "FILE", 0,
      "the server's token, in a file of mode 0600; or $BATCHMILL_TOKEN_FILE", 1},
+    {"tls-ca", KEY_TLS_CA, "FILE", 0,
+     "of tls+tcp://: the authorities that may have signed the server's certificate, in PEM; "
+     "default "
+     "$BATCHMILL_TLS_CA, or the system's",
+     1},
+    {"tls-server-name", KEY_TLS_SERVER_NAME, "NAME", 0,
+     "whose certificate it must be; default the URL's host", 1},
+    {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0,
+     "for a server that asks for one, with --tls-key, in PEM", 1},
+    {"tls-key", KEY_TLS_KEY, "FILE", 0, "the certificate's key, in PEM; mode 0600", 1},
     {0},
 };
 
@@ -40,6 +59,18 @@ static error_t target_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_TOKEN_FILE:
         target->token_file = arg;
+        return 0;
+    case KEY_TLS_CA:
+        target->tls_ca = arg;
+        return 0;
+    case KEY_TLS_SERVER_NAME:
+        target->tls_server_name = arg;
+        return 0;
+    case KEY_TLS_CERTIFICATE:
+        target->tls_certificate = arg;
+        return 0;
+    case KEY_TLS_KEY:
+        target->tls_key = arg;
         return 0;
     case ARGP_KEY_END:
         if (target->token_file != NULL && target->config != NULL)
@@ -131,6 +162,10 @@ static enum batchmill_code target_connect(struct cli_target *target, const char 
         .timeout_ms = target->timeout_ms,
         .log = target_log,
         .token = token.size == 0 ? NULL : token.text,
+        .tls_ca_file = target->tls_ca,
+        .tls_server_name = target->tls_server_name,
+        .tls_certificate_file = target->tls_certificate,
+        .tls_key_file = target->tls_key,
     };
     enum batchmill_code code = batchmill_connect(url, &options, &target->client, error);
     bm_token_fini(&token);
@@ -150,6 +185,8 @@ enum cli_exit cli_target_open(struct cli_target *target)
         if (code != CLI_DONE)
             return code;
     }
+    if (target->tls_ca == NULL && strncmp(url, "tls+", 4) == 0)
+        target->tls_ca = getenv("BATCHMILL_TLS_CA");
     const char *token_file = target->token_file;
     if (token_file == NULL && target->config == NULL)
         token_file = getenv("BATCHMILL_TOKEN_FILE");

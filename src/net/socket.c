@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, HOST_MAX = 255 };
+enum { BACKLOG = 1024 };
 
 // ---- URLs ----
 
@@ -25,6 +25,12 @@ bool bm_url_is_tcp(const char *url)
 {
     return url_rest(url, "tcp") != NULL || url_rest(url, "tcp4") != NULL ||
            url_rest(url, "tcp6") != NULL;
+}
+
+bool bm_url_is_tls(const char *url)
+{
+    return url_rest(url, "tls+tcp") != NULL || url_rest(url, "tls+tcp4") != NULL ||
+           url_rest(url, "tls+tcp6") != NULL;
 }
 
 bool bm_url_is_ipc(const char *url)
@@ -49,7 +55,7 @@ static enum bm_status path_resolve(const char *url, bool abstract, const char *p
 }
 
 // Splits "host:port" or "[host]:port"; false: it is neither.
-static bool host_split(const char *text, char host[HOST_MAX + 1], const char **ret_port)
+static bool host_split(const char *text, char host[BM_URL_HOST_MAX + 1], const char **ret_port)
 {
     const char *end, *colon = strrchr(text, ':');
     if (text[0] == '[') {
@@ -61,7 +67,7 @@ static bool host_split(const char *text, char host[HOST_MAX + 1], const char **r
         end = colon;
     }
     char *after;
-    if (colon == NULL || end - text > HOST_MAX || colon[1] < '0' || colon[1] > '9' ||
+    if (colon == NULL || end - text > BM_URL_HOST_MAX || colon[1] < '0' || colon[1] > '9' ||
         strtoul(colon + 1, &after, 10) > UINT16_MAX || *after != '\0')
         return false;
     memcpy(host, text, (size_t)(end - text));
@@ -74,7 +80,7 @@ struct url { // taken apart
     int family;
     bool abstract;
     const char *rest, *port;
-    char host[HOST_MAX + 1];
+    char host[BM_URL_HOST_MAX + 1];
 };
 
 static enum bm_status url_parse(const char *text, struct url *ret_url, struct bm_error *err)
@@ -82,8 +88,9 @@ static enum bm_status url_parse(const char *text, struct url *ret_url, struct bm
     static const struct {
         const char *scheme;
         int family;
-    } schemes[] = {{"tcp", AF_UNSPEC}, {"tcp4", AF_INET}, {"tcp6", AF_INET6},
-                   {"ipc", AF_UNIX},   {"unix", AF_UNIX}, {"abstract", AF_UNIX}};
+    } schemes[] = {{"tcp", AF_UNSPEC},     {"tcp4", AF_INET},     {"tcp6", AF_INET6},
+                   {"tls+tcp", AF_UNSPEC}, {"tls+tcp4", AF_INET}, {"tls+tcp6", AF_INET6},
+                   {"ipc", AF_UNIX},       {"unix", AF_UNIX},     {"abstract", AF_UNIX}};
     *ret_url = (struct url){.abstract = strncmp(text, "abstract", 8) == 0};
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0] && ret_url->rest == NULL; i++) {
         ret_url->rest = url_rest(text, schemes[i].scheme);
@@ -91,22 +98,27 @@ static enum bm_status url_parse(const char *text, struct url *ret_url, struct bm
     }
     if (ret_url->rest == NULL ||
         (ret_url->family != AF_UNIX && !host_split(ret_url->rest, ret_url->host, &ret_url->port)))
-        return bm_fail(err, BM_INVALID_ARGUMENT, text, "expected tcp://host:port or ipc:///path");
+        return bm_fail(err, BM_INVALID_ARGUMENT, text,
+                       "expected tcp://host:port, tls+tcp://host:port or ipc:///path");
     if (ret_url->family == AF_UNIX && ret_url->rest[0] == '\0')
         return bm_fail(err, BM_INVALID_ARGUMENT, text, "expected a path behind ipc://");
     return BM_OK;
 }
 
+static bool host_is_any(const struct url *url)
+{
+    return url->host[0] == '\0' || strcmp(url->host, "*") == 0;
+}
+
 static enum bm_status host_resolve(const char *text, const struct url *url, bool passive,
                                    struct bm_addresses *ret_addresses, struct bm_error *err)
 {
-    bool any = url->host[0] == '\0' || strcmp(url->host, "*") == 0;
     const struct addrinfo hints = {.ai_family = url->family,
                                    .ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0)};
     struct addrinfo *found = NULL;
     // To connect to any address of this machine is to connect to this machine.
-    int result = getaddrinfo(any ? NULL : url->host, url->port, &hints, &found);
+    int result = getaddrinfo(host_is_any(url) ? NULL : url->host, url->port, &hints, &found);
     if (result == EAI_MEMORY)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, text, "out of memory for its addresses");
     if (result != 0)
@@ -126,6 +138,16 @@ enum bm_status bm_url_check(const char *url, struct bm_error *err)
 {
     struct url parsed;
     return url_parse(url, &parsed, err);
+}
+
+enum bm_status bm_url_host(const char *url, char ret_host[BM_URL_HOST_MAX + 1],
+                           struct bm_error *err)
+{
+    struct url parsed;
+    enum bm_status status = url_parse(url, &parsed, err);
+    if (status == BM_OK)
+        strcpy(ret_host, host_is_any(&parsed) ? "localhost" : parsed.host);
+    return status;
 }
 
 enum bm_status bm_url_resolve(const char *url, bool passive, struct bm_addresses *ret_addresses,

@@ -1,7 +1,8 @@
-// socket.h -- tcp and ipc: addresses as URLs, and sockets that never block.
+// socket.h -- tcp, tls and ipc: addresses as URLs, and sockets that never block.
 // Layer: net (may include base).
 //
 // tcp://host:port (tcp4, tcp6: of that family only; host "" or "*": every address of this machine),
+// tls+tcp://host:port (likewise; what is said over the socket is channel.h's matter),
 // ipc:///path or unix:///path (a socket file), abstract://name (Linux: one without a file).
 //
 // Threads: any thread.
@@ -12,7 +13,7 @@
 
 #include "base/error.h"
 
-enum { BM_ADDRESSES_MAX = 8 };
+enum { BM_ADDRESSES_MAX = 8, BM_URL_HOST_MAX = 255 };
 
 struct bm_address {
     struct sockaddr_storage storage;
@@ -23,11 +24,15 @@ struct bm_addresses { // what one URL means, in the order in which to try them
     struct bm_address list[BM_ADDRESSES_MAX];
 };
 
-bool bm_url_is_tcp(const char *url);
+bool bm_url_is_tcp(const char *url); // plain
+bool bm_url_is_tls(const char *url);
 bool bm_url_is_ipc(const char *url); // a message on it begins with another byte: see transport
 
 // INVALID_ARGUMENT: it can never work. Asks nobody.
 enum bm_status bm_url_check(const char *url, struct bm_error *err);
+// Of a URL with a host: what its server should be called; this machine is "localhost".
+enum bm_status bm_url_host(const char *url, char ret_host[BM_URL_HOST_MAX + 1],
+                           struct bm_error *err);
 // May wait for a name server. INVALID_ARGUMENT: the URL can never work; UNAVAILABLE: nobody knows
 // the host right now. `passive`: to listen.
 enum bm_status bm_url_resolve(const char *url, bool passive, struct bm_addresses *ret_addresses,

@@ -3,11 +3,13 @@
 #include <inttypes.h>
 #include <nng/nng.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "actions/actions.h"
+#include "fakes/certificates.h"
 #include "server/config.h"
 #include "sources/sources.h"
 #include "support.h"
@@ -34,9 +36,20 @@ void host_add(struct host *host, const char *name, const char *actions_yaml)
     bm_value_free(actions);
 }
 
+static void certificates_once(void)
+{
+    static bool made;
+    if (made)
+        return;
+    made = true;
+    certificates_setup();
+    assert_int_equal(atexit(certificates_remove), 0);
+}
+
 void host_init(struct host *host)
 {
-    *host = (struct host){0};
+    *host = (struct host){.identity = "server"};
+    certificates_once();
     struct bm_error error = {0};
     struct bm_value *definition = host_yaml("{range: {n: 600}}");
     assert_int_equal(bm_registry_new(&host->registry, NULL), BM_OK);
@@ -60,10 +73,12 @@ void host_init(struct host *host)
 
 void host_start(struct host *host, unsigned workers, uint32_t lease_ms)
 {
-    char ipc[64];
+    char ipc[64], certificate[32], key[32];
+    snprintf(certificate, sizeof certificate, "%s.pem", host->identity);
+    snprintf(key, sizeof key, "%s.key", host->identity);
     snprintf(ipc, sizeof ipc, "ipc:///tmp/batchmill-test-client-%d", (int)getpid());
     const char *listen[CLIENT_NURLS] = {"inproc://test-client", "tcp://127.0.0.1:0", ipc,
-                                        "ws://127.0.0.1:0/mill"};
+                                        "ws://127.0.0.1:0/mill", "tls+tcp://127.0.0.1:0"};
     for (unsigned i = 0; i < CLIENT_NURLS; i++) {
         if (host->urls[i][0] != '\0')
             listen[i] = host->urls[i]; // started again: where it was before
@@ -74,6 +89,8 @@ void host_start(struct host *host, unsigned workers, uint32_t lease_ms)
         .nlisten = CLIENT_NURLS,
         .workers = workers,
         .lease_ms = lease_ms,
+        .tls = {certificates_path(certificate), certificates_path(key),
+                host->asks_clients ? certificates_path("ca.pem") : NULL},
     };
     struct bm_error error = {0};
     if (bm_server_start(&config, &host->server, &error) != BM_OK)
@@ -142,7 +159,10 @@ struct batchmill_client *client_connected(const char *url)
 {
     struct batchmill_client *client = NULL;
     struct batchmill_error error = {0};
-    client_expect_ok(batchmill_connect(url, NULL, &client, &error), &error);
+    bool tls = strncmp(url, "tls+", 4) == 0;
+    const struct batchmill_options options = {.tls_ca_file =
+                                                  tls ? certificates_path("ca.pem") : NULL};
+    client_expect_ok(batchmill_connect(url, &options, &client, &error), &error);
     return client;
 }
 

@@ -241,7 +241,7 @@ enum {
     SHARD,
     PREFETCH,
     REPORT,
-    TIMEOUT
+    TLS_CA
 };
 
 static const struct option options[] = {
@@ -256,6 +256,7 @@ static const struct option options[] = {
     {"shard", required_argument, NULL, SHARD},
     {"prefetch", required_argument, NULL, PREFETCH},
     {"report", no_argument, NULL, REPORT},
+    {"tls-ca", required_argument, NULL, TLS_CA},
     {0},
 };
 
@@ -297,6 +298,9 @@ static bool consumer_option(struct consumer *consumer, int key)
         return true;
     case REPORT:
         order->on_error = BATCHMILL_REPORT;
+        return true;
+    case TLS_CA:
+        consumer->options.tls_ca_file = optarg;
         return true;
     default:
         return false;

@@ -58,13 +58,13 @@ def draining(mill):
     server(mill)
 
 
-def killed(act, orders=None, patience=0.7):
+def killed(act, orders=None, patience=0.7, tls=False):
     """`patience`: how often the next kill waits until every consumer goes on again; else it waits
     for one of them."""
 
     def run(draw, count):
         faults = []
-        with Mill(draw, orders=orders) as mill:
+        with Mill(draw, orders=orders, tls=tls) as mill:
             mill.until_progress()
             for _ in range(count):
                 mill.run_for(draw.uniform(0, 0.1))
@@ -111,6 +111,7 @@ def a_client(mill):
 ROWS = [
     Row("kill -9 server", killed(server), kills=0.38),
     Row("kill -9 server, away 1 s", killed(server_away, patience=1), kills=0.02),
+    Row("kill -9 server, TLS", killed(server, tls=True), kills=0.03),
     Row("kill -9 client", killed(client), kills=0.20),
     Row("kill -9 both", killed(both), kills=0.15),
     Row("kill -9 while opening", killed(opening), kills=0.10),

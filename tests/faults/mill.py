@@ -81,15 +81,31 @@ def write_npy(path, rows, columns, seed=1):
             file.write(row)
 
 
+def make_certificates(folder):
+    """ca.pem, server.pem, server.key and others, in a folder of their own."""
+    path = folder / "tls"
+    path.mkdir()
+    subprocess.run([BUILD / "test_certificates", path], check=True)
+    return path
+
+
 class Server:
     """batchmill serve, started again and again on the same addresses."""
 
-    def __init__(self, folder, config, args=(), prefix=(), host="127.0.0.1", name="server"):
+    def __init__(
+        self, folder, config, args=(), prefix=(), host="127.0.0.1", name="server", tls=None
+    ):
         self.folder = folder
         self.tcp = f"tcp://{host}:{free_port()}"
         self.ipc = f"ipc://{folder}/{name}.ipc"
+        urls = [self.tcp, self.ipc]
         self.command = [*prefix, BUILD / "batchmill", "serve", str(config), *args]
-        self.command += ["--listen", self.tcp, "--listen", self.ipc]
+        if tls is not None:  # the folder of certificates
+            self.tls = f"tls+tcp://{host}:{free_port()}"
+            urls.append(self.tls)
+            self.command += [f"--tls-certificate={tls}/server.pem", f"--tls-key={tls}/server.key"]
+        self.nurls = len(urls)
+        self.command += [f"--listen={url}" for url in urls]
         self.log = folder / f"{name}.log"
         self.process = None
         self.nstarts = 0
@@ -99,7 +115,7 @@ class Server:
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(self.command, stderr=log, **kwargs)
         deadline = time.monotonic() + 20
-        while wait and self.text().count("event=listening") < 2:
+        while wait and self.text().count("event=listening") < self.nurls:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise Failure("the server did not start: " + self.text())
             time.sleep(0.002)
@@ -184,7 +200,12 @@ class Lane:
 
     def command(self):
         return consumer_command(
-            self.stream_url, self.pipeline, self.log, *self.order, f"--prefetch={self.prefetch}"
+            self.stream_url,
+            self.pipeline,
+            self.log,
+            *self.order,
+            *self.mill.trust(self.stream_url),
+            f"--prefetch={self.prefetch}",
         )
 
     def start(self):
@@ -273,6 +294,7 @@ class Mill:
         prefix=(),
         host="127.0.0.1",
         text=CONFIG,
+        tls=False,  # over TLS alone
     ):
         self.random = draw
         self.nlanes, self.orders, self.url = nlanes, orders, url
@@ -283,12 +305,19 @@ class Mill:
         self.text = text
         write_npy(self.folder / "wide.npy", 1000, 2048)
         self.config = self.write_config("live.yaml", LIVE)
-        self.server = Server(self.folder, self.config, args, prefix, host)
+        certificates = make_certificates(self.folder) if tls else None
+        self.server = Server(self.folder, self.config, args, prefix, host, tls=certificates)
+        if tls:
+            self.url = self.server.tls
 
     def write_config(self, name, times):
         path = self.folder / name
         path.write_text(self.text.format(**times), encoding="utf-8")
         return path
+
+    def trust(self, url):
+        """What a consumer needs to believe the server."""
+        return [f"--tls-ca={self.folder}/tls/ca.pem"] if url.startswith("tls+") else []
 
     def __enter__(self):
         try:

@@ -19,7 +19,10 @@ class Proxy:
 
     def __init__(self, mill, faults, every_ms, count):
         self.log = mill.folder / "proxy.log"
-        command = [sys.executable, HERE / "proxy.py", "127.0.0.1:0", mill.server.tcp[6:]]
+        url = mill.url or mill.server.tcp
+        self.scheme, target = url.split("://")
+        command = [sys.executable, HERE / "proxy.py", "127.0.0.1:0", target]
+        command += ["--tls"] if self.scheme != "tcp" else []
         command += [f"--fault={fault}" for fault in faults]
         command += [f"--every-ms={every_ms}", f"--count={count}"]
         command += [f"--seed={mill.random.randrange(2**32)}"]
@@ -35,7 +38,7 @@ class Proxy:
             if self.process.poll() is not None:
                 raise Failure("the proxy did not start")
             time.sleep(0.01)
-        return f"tcp://127.0.0.1:{self.lines()[0]['listening']}"
+        return f"{self.scheme}://127.0.0.1:{self.lines()[0]['listening']}"
 
     def faults(self):
         told = self.lines()[1:]
@@ -49,9 +52,9 @@ class Proxy:
         self.process.wait()
 
 
-def proxied(*faults, every_ms=40, nlanes=3, may_fail=False):
+def proxied(*faults, every_ms=40, nlanes=3, may_fail=False, tls=False):
     def run(draw, count):
-        with Mill(draw, nlanes=0) as mill, Proxy(mill, faults, every_ms, count) as proxy:
+        with Mill(draw, nlanes=0, tls=tls) as mill, Proxy(mill, faults, every_ms, count) as proxy:
             mill.url, mill.nlanes, mill.may_fail = proxy.url(), nlanes, may_fail
             mill.add_lanes()
             while len(proxy.lines()) <= count:
@@ -152,5 +155,8 @@ ROWS = [
     Row("proxy: reorder frames", proxied("reorder", every_ms=10), proxy=0.13),
     Row("proxy: split at every byte", proxied("split", every_ms=10), proxy=0.20),
     Row("proxy: flip a bit", proxied("flip", may_fail=True), proxy=0.05),
+    Row("proxy: cut at any byte, TLS", proxied("cut", tls=True), proxy=0.05),
+    Row("proxy: flip a bit, TLS", proxied("flip", may_fail=True, tls=True), proxy=0.02),
+    Row("proxy: split at every byte, TLS", proxied("split", every_ms=10, tls=True), proxy=0.02),
     Row("partition", partitioned, proxy=0.02),
 ]

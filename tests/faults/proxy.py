@@ -4,7 +4,8 @@
     proxy.py 127.0.0.1:7400 127.0.0.1:7310 --fault cut --fault drop --every-ms 50 --count 100
 
 It knows the framing of SP over TCP (a greeting of 8 bytes, then frames: 8 bytes of length, big
-endian, and as many bytes), so that it can lose or repeat a whole message. Each fault is told on
+endian, and as many bytes), so that it can lose or repeat a whole message; with --tls that of TLS
+(records: 3 bytes, 2 bytes of length, and as many bytes). Each fault is told on
 standard output as a line of JSON when it is over: its name and when it began and ended, in ns of
 CLOCK_MONOTONIC. After --count of them it passes everything on as it is.
 """
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 
+TLS_HANDSHAKE = 22  # the type of its records, as far as they are not encrypted
 SPLIT_MAX = 2048  # bytes of a long frame's head and tail that travel one by one
 
 
@@ -56,11 +58,14 @@ class Way:
 
     async def run(self):
         try:
-            await self.pass_on(await self.reader.readexactly(8), greeting=True)
+            if not self.proxy.tls:
+                await self.pass_on(await self.reader.readexactly(8), greeting=True)
             while True:
-                head = await self.reader.readexactly(8)
-                body = await self.reader.readexactly(int.from_bytes(head, "big"))
-                await self.pass_on(head + body)
+                head = await self.reader.readexactly(self.proxy.head_bytes)
+                length = head[3:] if self.proxy.tls else head
+                body = await self.reader.readexactly(int.from_bytes(length, "big"))
+                greeting = self.proxy.tls and head[0] == TLS_HANDSHAKE
+                await self.pass_on(head + body, greeting)
         except (OSError, asyncio.IncompleteReadError):
             pass  # one end is gone
 
@@ -129,7 +134,7 @@ class Way:
         self.held = None
 
     async def flip(self, unit):
-        bit = self.random.randrange(64, len(unit) * 8)  # never the length
+        bit = self.random.randrange(8 * self.proxy.head_bytes, len(unit) * 8)  # never the length
         changed = bytearray(unit)
         changed[bit // 8] ^= 1 << bit % 8
         await self.send(bytes(changed))
@@ -161,6 +166,8 @@ class Proxy:
         self.due = 0.0
         self.busy = False
         self.target = args.target.rsplit(":", 1)
+        self.tls = args.tls
+        self.head_bytes = 5 if args.tls else 8
 
     def draw(self, greeting):
         """The fault that the next unit meets, or None. One at a time, so that it can be told
@@ -202,6 +209,7 @@ def arguments():
     parser.add_argument("listen", help="host:port; port 0 draws one, which is printed")
     parser.add_argument("target", help="host:port")
     parser.add_argument("--fault", action="append", choices=FAULTS, required=True)
+    parser.add_argument("--tls", action="store_true", help="what passes are records of TLS")
     parser.add_argument("--every-ms", type=float, default=100, help="about, between two faults")
     parser.add_argument("--count", type=int, default=-1, help="of faults; default: no end")
     parser.add_argument("--seed", type=int, default=1)

@@ -584,6 +584,64 @@ class Serve(WithFolder):
         (self.folder / "token").chmod(0o644)
         self.assertIn("chmod 600", mill("serve", config, "--check", code=1).stderr)
 
+    def certificates(self):
+        made = self.folder / "tls"
+        made.mkdir()
+        tool = pathlib.Path(os.environ["BATCHMILL_BUILD_DIR"]) / "test_certificates"
+        subprocess.run([tool, made], check=True)
+        return made
+
+    def test_tls_carries_the_same_bytes_to_who_believes_the_server(self):
+        tls = self.certificates()
+        show = [f"--tls-certificate={tls}/server.pem", f"--tls-key={tls}/server.key"]
+        listen = ("tls+tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
+        with Server(DIGITS, *show, listen=listen) as server:
+            secure, plain = server.urls
+            ca = f"--tls-ca={tls}/ca.pem"
+            expected = jsonl("digits", "--server", plain, *ORDER, "--prefetch", "3")
+            self.assertEqual(jsonl("digits", "--server", secure, *ORDER, ca), expected)
+            env = {**os.environ, "BATCHMILL_TLS_CA": str(tls / "ca.pem")}
+            self.assertEqual(jsonl("digits", "--server", secure, *ORDER, env=env), expected)
+            self.assertEqual(jsonl("digits", "--server", plain, *ORDER, env=env), expected)
+            for args, said in (
+                ([], "expected a certificate for 127.0.0.1 of a known authority, got one of CN"),
+                ([f"--tls-ca={tls}/stranger-ca.pem"], "unable to get local issuer certificate"),
+                ([ca, "--tls-server-name=db.example"], "hostname mismatch"),
+                ([f"--tls-ca={tls}/none.pem"], "none.pem: cannot open: No such file"),
+                ([ca, f"--tls-key={tls}/client.key"], "got only a key"),
+            ):
+                began = time.monotonic()
+                error = mill("list", "--server", secure, *args, code=1).stderr
+                self.assertIn(said, error)
+                self.assertLess(time.monotonic() - began, 5)
+            error = mill("list", "--server", plain, ca, code=1).stderr
+            self.assertIn("expected a URL as tls+tcp://", error)
+        for args, said in (
+            ([], "expected a certificate and its key to show"),
+            ([show[0], f"--tls-key={tls}/name.key"], "key values mismatch"),
+        ):
+            self.assertIn(said, mill("serve", DIGITS, "--listen", listen[0], *args, code=1).stderr)
+        mill("serve", DIGITS, show[0], code=2)
+
+    def test_a_configuration_may_name_the_certificates(self):
+        tls = self.certificates()
+        names = "tls: {certificate: tls/server.pem, key: tls/server.key, client_ca: tls/ca.pem}\n"
+        config = self.config(names + RANGE + "      - noop\n")
+        with Server(config, listen=("tls+tcp://127.0.0.1:0",)) as server:
+            ca = f"--tls-ca={tls}/ca.pem"
+            me = [f"--tls-certificate={tls}/client.pem", f"--tls-key={tls}/client.key"]
+            self.assertIn("p", mill("list", "--server", server.url, ca, *me).stdout)
+            error = mill("list", "--server", server.url, ca, code=1).stderr
+            self.assertIn("does not accept this side's certificate", error)
+        for names, said in (
+            ('tls: {certificate: a}\n', 'tls: expected "key"'),
+            ("tls: {certificate: a, key: b, ca: c}\n", "tls.ca"),
+            ("tls: 1\n", "tls: expected"),
+        ):
+            config = self.config(names + RANGE + "      - noop\n")
+            error = mill("serve", config, "--check", code=1).stderr
+            self.assertTrue(error.startswith(f"{config}:1") and said in error, error)
+
     def test_logs_are_json_when_asked(self):
         done = mill(
             "serve", DIGITS, "--listen", "tcp://256.0.0.1:1", "--log-format", "json", code=1

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/tls/tls.h>
 #include <nng/supplemental/util/platform.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,16 +11,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/c/codec.h"
+#include "fakes/certificates.h"
 #include "fakes/mill.h"
 #include "server/server.h"
 #include "server/transport.h"
 #include "support.h"
 
-enum { NITEMS = 40, BIG_ITEMS = 1 << 17, LEASE_MS = 1500, PATIENCE_MS = 20000 };
+enum { NITEMS = 40, BIG_ITEMS = 1 << 17, LEASE_MS = 1500, PATIENCE_MS = 20000, TLS_URL = 4 };
 
 // nng 1.5.2 loses a message that is handed over while its connection closes (its issue 1713).
 const char *__lsan_default_suppressions(void); // NOLINT: the sanitizer's name
@@ -38,11 +41,13 @@ static struct {
 static void start(const char *const *listen, unsigned nlisten)
 {
     struct bm_error error;
-    const struct bm_server_config config = {.catalog = world.catalog,
-                                            .listen = listen,
-                                            .nlisten = nlisten,
-                                            .workers = 2,
-                                            .lease_ms = LEASE_MS};
+    const struct bm_server_config config = {
+        .catalog = world.catalog,
+        .listen = listen,
+        .nlisten = nlisten,
+        .workers = 2,
+        .lease_ms = LEASE_MS,
+        .tls = {certificates_path("server.pem"), certificates_path("server.key"), NULL}};
     if (bm_server_start(&config, &world.server, &error) != BM_OK)
         fail_msg("%s: %s", error.where, error.text);
 }
@@ -63,7 +68,7 @@ static int setup(void **state)
     add("never", NITEMS, "[{nap: {ns: 3600000000000}}]");
     snprintf(world.ipc, sizeof world.ipc, "ipc:///tmp/batchmill-test-%d.ipc", (int)getpid());
     const char *const listen[] = {"tcp://127.0.0.1:0", "inproc://test-server", world.ipc,
-                                  "ws://127.0.0.1:0/mill"};
+                                  "ws://127.0.0.1:0/mill", "tls+tcp://127.0.0.1:0"};
     start(listen, sizeof listen / sizeof listen[0]);
     return 0;
 }
@@ -74,6 +79,20 @@ static int teardown(void **state)
     bm_server_stop(world.server);
     bm_catalog_free(world.catalog);
     mill_fini(&world.mill);
+    return 0;
+}
+
+static int make_certificates(void **state)
+{
+    (void)state;
+    certificates_setup();
+    return 0;
+}
+
+static int remove_certificates(void **state)
+{
+    (void)state;
+    certificates_remove();
     return 0;
 }
 
@@ -280,6 +299,53 @@ static void a_stream_comes_over_every_transport(void **state)
     }
 }
 
+// nng has a TLS of its own.
+static void a_stream_comes_to_nng_over_tls(void **state)
+{
+    (void)state;
+    char id[BM_CLIENT_ID_MAX + 1];
+    nng_socket socket;
+    nng_dialer dialer;
+    nng_tls_config *tls;
+    assert_int_equal(nng_req0_open(&socket), 0);
+    assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, PATIENCE_MS), 0);
+    assert_int_equal(nng_tls_config_alloc(&tls, NNG_TLS_MODE_CLIENT), 0);
+    assert_int_equal(nng_tls_config_ca_file(tls, certificates_path("ca.pem")), 0);
+    assert_int_equal(nng_tls_config_auth_mode(tls, NNG_TLS_AUTH_MODE_REQUIRED), 0);
+    assert_int_equal(nng_tls_config_server_name(tls, "localhost"), 0);
+    assert_int_equal(nng_dialer_create(&dialer, socket, bm_server_url(world.server, TLS_URL)), 0);
+    assert_int_equal(nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, tls), 0);
+    assert_int_equal(nng_dialer_start(dialer, 0), 0);
+    open_stream(socket, "fast", 4, 3, id);
+    for (uint64_t seq = 0; seq < 10; seq++)
+        assert_int_equal(next_sum(socket, id, seq), 4 * (4 * seq + 5) + 6);
+    open_stream(socket, "big", BIG_ITEMS, 2, id);
+    for (uint64_t seq = 0; seq < 5; seq++)
+        assert_true(next_sum(socket, id, seq) > 0);
+    nng_close(socket);
+    nng_tls_config_free(tls);
+}
+
+static void tls_wants_a_certificate_to_show(void **state)
+{
+    (void)state;
+    struct bm_server *server = NULL;
+    struct bm_error error;
+    const char *url = "tls+tcp://127.0.0.1:0";
+    struct bm_server_config config = {.catalog = world.catalog, .listen = &url, .nlisten = 1};
+    assert_int_equal(bm_server_start(&config, &server, &error), BM_FAILED_PRECONDITION);
+    assert_string_equal(error.where, url);
+    assert_non_null(strstr(error.text, "expected a certificate and its key to show"));
+    config.tls = (struct bm_tls_files){certificates_path("server.pem"),
+                                       certificates_path("server.key"), NULL};
+    assert_int_equal(chmod(config.tls.key, 0640), 0);
+    assert_int_equal(bm_server_start(&config, &server, &error), BM_PERMISSION_DENIED);
+    assert_string_equal(error.where, config.tls.key);
+    assert_int_equal(chmod(config.tls.key, 0600), 0);
+    assert_int_equal(bm_server_start(&config, &server, &error), BM_OK);
+    bm_server_stop(server);
+}
+
 static void big_batches_come_whole(void **state)
 {
     (void)state;
@@ -365,8 +431,9 @@ static void only_addresses_of_this_machine_are_listened_on_unless_told(void **st
     static const char *const refused[] = {
         "tcp://0.0.0.0:0",  "tcp://*:0",       "tcp://[::]:0",  "tcp://:0",
         "tcp://127.evil:0", "tcp://1.2.3.4:0", "ws://*:0/mill", "tcp://localhost.evil.com:0",
+        "tls+tcp://*:0",
     };
-    static const char *const senseless[] = {"http://127.0.0.1:0", "tls+tcp://127.0.0.1:0",
+    static const char *const senseless[] = {"http://127.0.0.1:0", "dtls+tcp://127.0.0.1:0",
                                             "nothing", ""};
     static const char *const fine[] = {"tcp://127.1.2.3:0", "tcp://localhost:0",
                                        "inproc://another"};
@@ -399,7 +466,7 @@ static void a_free_port_is_found_and_told(void **state)
     assert_int_equal(sscanf(bm_server_url(world.server, 0), "tcp://127.0.0.1:%u", &tcp), 1);
     assert_int_equal(sscanf(bm_server_url(world.server, 3), "ws://127.0.0.1:%u/mill", &ws), 1);
     assert_true(tcp > 0 && ws > 0 && tcp != ws);
-    assert_null(bm_server_url(world.server, 4));
+    assert_null(bm_server_url(world.server, TLS_URL + 1));
 }
 
 // ---- What a bad client cannot do ----
@@ -588,6 +655,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_stream_comes_over_every_transport),
+        TEST(a_stream_comes_to_nng_over_tls),
+        TEST(tls_wants_a_certificate_to_show),
         TEST(big_batches_come_whole),
         TEST(a_run_is_waited_for),
         TEST(a_request_that_waits_is_answered_when_the_server_stops),
@@ -602,5 +671,5 @@ int main(void)
         TEST(what_a_killed_client_held_is_free_after_its_lease),
         TEST(a_server_starts_and_stops_many_times_in_the_middle_of_calls),
     };
-    return cmocka_run_group_tests_name("server", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server", tests, make_certificates, remove_certificates);
 }

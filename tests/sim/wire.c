@@ -249,6 +249,13 @@ bool bm_client_transport_connected(struct bm_client_transport *transport, uint64
     return transport->connection != NULL;
 }
 
+bool bm_client_transport_refused(struct bm_client_transport *transport,
+                                 struct batchmill_error *ret_why)
+{
+    (void)transport, (void)ret_why;
+    return false;
+}
+
 // ---- A message on its way ----
 
 struct letter {

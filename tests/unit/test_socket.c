@@ -21,7 +21,8 @@ static void urls_that_can_never_work_are_refused(void **state)
         "tcp://[::1", "tcp://[::1]",   "tcp://[::1]1",
         "ipc://",     "abstract://",   "udp://h:1",
         "http://h",   "tcp://h:-1",    "tcp://h: 1",
-        "ws://h:1/p", "tcp5://h:1",
+        "ws://h:1/p", "tcp5://h:1",    "tls://h:1",
+        "tls+tcp://", "tls+ipc:///x",  "tls+tcp://h",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct bm_error error;
@@ -34,6 +35,24 @@ static void urls_that_can_never_work_are_refused(void **state)
     assert_int_equal(bm_url_resolve(longest, false, &addresses, NULL), BM_INVALID_ARGUMENT);
     snprintf(longest, sizeof longest, "ipc://%0107d", 0);
     assert_int_equal(bm_url_resolve(longest, false, &addresses, NULL), BM_OK);
+}
+
+static void a_server_is_called_as_its_url_says(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {
+        {"tls+tcp://db.example:7", "db.example"},
+        {"tls+tcp://10.0.0.1:7", "10.0.0.1"},
+        {"tls+tcp6://[::1]:7", "::1"},
+        {"tls+tcp://*:7", "localhost"},
+        {"tls+tcp://:7", "localhost"},
+    };
+    char host[BM_URL_HOST_MAX + 1];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(bm_url_host(names[i][0], host, NULL), BM_OK);
+        assert_string_equal(host, names[i][1]);
+    }
+    assert_int_equal(bm_url_host("nonsense", host, NULL), BM_INVALID_ARGUMENT);
 }
 
 static void addresses_are_what_the_url_says(void **state)
@@ -55,6 +74,9 @@ static void addresses_are_what_the_url_says(void **state)
     assert_string_equal(path->sun_path, "/tmp/x");
     assert_true(bm_url_is_tcp("tcp6://[::1]:1"));
     assert_false(bm_url_is_tcp("ws://h:1/"));
+    assert_false(bm_url_is_tcp("tls+tcp://h:1"));
+    assert_true(bm_url_is_tls("tls+tcp://h:1") && bm_url_is_tls("tls+tcp6://[::1]:1"));
+    assert_false(bm_url_is_tls("tcp://h:1"));
     assert_true(bm_url_is_ipc("abstract://x"));
     assert_false(bm_url_is_ipc("inproc://x"));
 }
@@ -153,6 +175,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urls_that_can_never_work_are_refused),
+        cmocka_unit_test(a_server_is_called_as_its_url_says),
         cmocka_unit_test(addresses_are_what_the_url_says),
         cmocka_unit_test(this_machine_is_told_from_others),
         cmocka_unit_test(a_connection_carries_bytes),

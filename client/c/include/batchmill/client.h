@@ -92,10 +92,18 @@ struct batchmill_options {
     void (*log)(void *context, const char *message);
     void *log_context;
     const char *token; // the server's secret, where it has one; NULL: none. Copied
+    // Of tls+tcp:// only. Files are in PEM and are read when it connects.
+    const char *tls_ca_file;          // authorities to be believed; NULL: the system's
+    const char *tls_server_name;      // whose certificate it must be; NULL: of the URL's host
+    const char *tls_certificate_file; // for a server that asks for one, with its key; NULL: none
+    const char *tls_key_file;         // without passphrase; only its owner can read it
 };
 
-// `url` is tcp://host:port, ipc:///path, ws://host:port/path or inproc://name. `options` may be
-// NULL. Returns when the server has answered, else BATCHMILL_UNAVAILABLE after the timeout.
+// `url` is tcp://host:port, tls+tcp://host:port, ipc:///path, ws://host:port/path or
+// inproc://name. `options` may be NULL. Returns when the server has answered, else
+// BATCHMILL_UNAVAILABLE after the timeout. At once: BATCHMILL_PERMISSION_DENIED when one side does
+// not accept the other's certificate, and BATCHMILL_INVALID_ARGUMENT when what is there does not
+// speak TLS. After it has connected, it tries again for as long as such a server is there.
 BATCHMILL_API enum batchmill_code batchmill_connect(const char *url,
                                                     const struct batchmill_options *options,
                                                     struct batchmill_client **ret_client,
@@ -328,7 +336,8 @@ BATCHMILL_API void batchmill_run_free(struct batchmill_run_result *result);
 
 // ---- Status ----
 
-struct batchmill_connections { // of tcp and ipc, since the server's start unless said otherwise
+struct batchmill_connections { // of tcp, tls+tcp, ipc, since the server's start unless said
+                               // otherwise
     uint64_t open;             // right now
     uint64_t unsent_bytes;     // replies on their way right now
     uint64_t accepted;
