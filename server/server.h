@@ -23,6 +23,7 @@ struct bm_server_config {
     uint32_t lease_ms;            // 0 = the default
     const struct bm_token *token; // that clients must have; NULL: none. Borrowed until stopped
     bool insecure;                // allow listening beyond loopback without a token
+    bool no_shared_memory;        // every batch goes by the socket
 };
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,

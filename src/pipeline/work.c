@@ -88,6 +88,7 @@ static void work_batch_init(const struct bm_work *work, const struct bm_batch *i
     bool second = in->tensors == work->tensors;
     bm_batch_init_in(out, schema, work->tensors + (second ? work->pipeline->components_max : 0),
                      work->items, work->epochs, work->batch.nitems);
+    out->shared = work->shared;
 }
 
 // ---- Failing ----
@@ -269,6 +270,7 @@ static enum bm_result step_run_fused(struct bm_work *work, const struct step *st
         } else {
             bm_batch_init_in(&chain[n + 1], &action->schema, between, work->items, work->epochs,
                              chain[0].nitems);
+            chain[n + 1].shared = work->shared;
             between += action->schema.ncomponents;
         }
         if (chain_lay_out(action, chain, n, &work->error) == BM_OK)
