@@ -60,10 +60,33 @@ static void stream_forget_trouble(struct batchmill_stream *stream)
 
 static void flight_done(void *context, struct bm_client_message *reply);
 
+// What was asked for by it may come by reference, if there is room for so many.
+static void flight_enter(struct bm_client_flight *flight, const struct bm_client_ask *ask)
+    BM_REQUIRES(flight->stream->client->mutex)
+{
+    const struct batchmill_stream *stream = flight->stream;
+    flight->busy = true;
+    flight->ask = *ask;
+    bool maps = stream->shared != NULL && !stream->unmapped &&
+                bm_client_shared_enter(stream->shared, ask->count);
+    flight->shared = maps ? stream->shared : NULL;
+}
+
+static void flight_leave(struct bm_client_flight *flight) BM_REQUIRES(flight->stream->client->mutex)
+{
+    if (flight->busy && flight->shared != NULL)
+        bm_client_shared_leave(flight->shared, flight->ask.count);
+    flight->busy = false;
+}
+
 // Without the mutex: nsenders keeps the stream alive.
 static void flight_send(struct bm_client_flight *flight)
 {
     struct batchmill_stream *stream = flight->stream;
+    uint64_t held[BM_SHARED_HELD_MAX];
+    size_t nheld = 0;
+    if (stream->shared != NULL)
+        nheld = bm_client_shared_held(stream->shared, flight->ask.ack, held);
     const struct bm_client_next next = {
         .stream = stream->id,
         .first = flight->ask.first,
@@ -71,6 +94,9 @@ static void flight_send(struct bm_client_flight *flight)
         .wait_ms = stream->wait_ms,
         .ack = flight->ask.ack,
         .waits = flight->ask.waits,
+        .same_host = flight->shared != NULL,
+        .nheld = nheld,
+        .held = held,
     };
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
@@ -83,7 +109,7 @@ static void flight_send(struct bm_client_flight *flight)
         return;
     bm_client_explain(&error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     bm_mutex_lock(&stream->client->mutex);
-    flight->busy = false;
+    flight_leave(flight);
     bm_client_window_answered(&stream->window, &flight->ask, true);
     stream_trouble(stream, &error);
     bm_cond_signal(&stream->changed);
@@ -100,8 +126,7 @@ static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
         return false;
     while (bm_client_window_next_ask(&stream->window, &ask)) {
         struct bm_client_flight *flight = stream_free_flight(stream);
-        flight->busy = true;
-        flight->ask = ask;
+        flight_enter(flight, &ask);
         due[ndue++] = flight;
     }
     if (ndue == 0)
@@ -147,15 +172,24 @@ static void flight_done(void *context, struct bm_client_message *message)
     struct batchmill_stream *stream = flight->stream;
     struct bm_client_reply reply;
     // Only the flight's own fields and what does not change while it is under way are looked at.
-    bm_client_reply_read(&reply, stream->id, &flight->ask, stream->is_member, message);
+    const struct bm_client_asked asked = {stream->id, &flight->ask, stream->is_member,
+                                          flight->shared};
+    bm_client_reply_read(&reply, &asked, message);
     bm_mutex_lock(&stream->client->mutex);
     bool back = stream_apply(stream, flight, &reply);
-    flight->busy = false;
+    bool unmapped = reply.unmapped && !stream->unmapped;
+    stream->unmapped |= reply.unmapped;
+    flight_leave(flight);
     bm_cond_signal(&stream->changed);
     stream_pump(stream);
     bm_mutex_unlock(&stream->client->mutex);
     if (back)
         bm_client_log(stream->client, "%s: the server answers again", stream->client->url);
+    if (unmapped)
+        bm_client_log(stream->client,
+                      "%s: cannot map a batch in the server's memory; from now on the stream's "
+                      "come by the socket",
+                      stream->client->url);
     bm_client_reply_fini(&reply);
     bm_client_message_unref(message);
 }
@@ -175,8 +209,7 @@ static void streams_keep_alive(void *context)
             !bm_client_window_keep_alive(&stream->window, &ask))
             continue;
         stream->due_flight = stream_free_flight(stream);
-        stream->due_flight->busy = true;
-        stream->due_flight->ask = ask;
+        flight_enter(stream->due_flight, &ask);
         stream->nsenders++;
         stream->next_due = due;
         due = stream;
@@ -267,7 +300,7 @@ static void stream_land(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
     }
     bm_mutex_lock(&stream->client->mutex);
     for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++)
-        stream->flights[i].busy = false;
+        flight_leave(&stream->flights[i]);
 }
 
 static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
@@ -278,6 +311,10 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     stream_land(stream);
     bm_mutex_unlock(&stream->client->mutex);
     enum batchmill_code code = bm_client_stream_open_again(stream, &opened, error);
+    if (code == BATCHMILL_OK) { // nothing is under way: nobody else looks at it
+        bm_client_shared_unref(stream->shared);
+        stream->shared = bm_client_map_server(stream->client, opened);
+    }
     bm_mutex_lock(&stream->client->mutex);
     if (code != BATCHMILL_OK)
         return code;
@@ -588,7 +625,10 @@ static void stream_close_there(struct batchmill_stream *stream)
         return;
     bm_buffer_init(&request);
     uint32_t timeout_ms = client->timeout_ms < CLOSE_MS ? client->timeout_ms : CLOSE_MS;
-    if (bm_client_encode_close(stream->id, stream->window.want, &request, NULL) == BATCHMILL_OK &&
+    uint64_t want = stream->window.want, held[BM_SHARED_HELD_MAX];
+    bool held_none =
+        stream->shared != NULL && bm_client_shared_held(stream->shared, want, held) == 0;
+    if (bm_client_encode_close(stream->id, want, held_none, &request, NULL) == BATCHMILL_OK &&
         bm_client_exchange(client, &request, 0, timeout_ms, &reply, NULL) == BATCHMILL_OK)
         bm_client_message_unref(reply);
     bm_buffer_fini(&request);
@@ -613,6 +653,7 @@ void batchmill_stream_close(struct batchmill_stream *stream)
         bm_buffer_fini(&stream->flights[i].request);
     bm_client_leave_connection(client, stream->connection);
     bm_client_window_fini(&stream->window);
+    bm_client_shared_unref(stream->shared);
     bm_cond_fini(&stream->changed);
     free(stream->opened);
     free(stream);

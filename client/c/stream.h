@@ -10,7 +10,8 @@ struct bm_client_flight { // one request under way
     struct bm_client_call *call; // made at its first use
     struct bm_buffer request;
     struct bm_client_ask ask;
-    bool busy; // the mutex
+    struct bm_client_shared *shared; // the stream's, when asked to map what comes; else NULL
+    bool busy;                       // the mutex
 };
 
 struct batchmill_stream {
@@ -19,6 +20,7 @@ struct batchmill_stream {
     struct bm_client_connection *connection;
     struct bm_client_opened *opened; // of the first opening: what the user is told
     char id[BM_CLIENT_ID_MAX + 1];   // of the last; changes only when nothing is under way
+    struct bm_client_shared *shared; // as the id; NULL: the server's memory is not to be seen
     enum batchmill_on_error on_error;
     bool traced, checked;
     bool is_member; // of a cursor, where `first` is a ticket and not a seq
@@ -30,6 +32,7 @@ struct batchmill_stream {
     struct bm_client_flight flights[BM_CLIENT_FLIGHTS];
     unsigned nsenders; // threads that start flights right now, without the mutex
     bool closing, cancelled;
+    bool unmapped;                  // something could not be: from now on all comes by the socket
     struct batchmill_error trouble; // code OK: none
     uint64_t trouble_ns;            // since when there is some that may pass; 0: there is none
     unsigned npauses;               // how often it was waited for since then, longer each time
@@ -41,6 +44,9 @@ struct batchmill_stream {
     struct bm_client_flight *due_flight;
 };
 
+// Where the server offers its memory, and it can be mapped. NULL: not so, which is said once.
+struct bm_client_shared *bm_client_map_server(struct batchmill_client *client,
+                                              const struct bm_client_opened *opened);
 // Opens it anew on the server, at its position. Without the mutex; nothing of it is under way.
 enum batchmill_code bm_client_stream_open_again(struct batchmill_stream *stream,
                                                 struct bm_client_opened **ret_opened,

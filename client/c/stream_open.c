@@ -70,6 +70,7 @@ static enum batchmill_code stream_new(struct batchmill_client *client,
     }
     stream->client = client;
     stream->opened = opened;
+    stream->shared = bm_client_map_server(client, opened);
     strcpy(stream->id, opened->stream);
     stream->on_error = order->on_error;
     stream->traced = order->traced;
@@ -84,12 +85,41 @@ static enum batchmill_code stream_new(struct batchmill_client *client,
     return BATCHMILL_OK;
 }
 
+static bool client_may_map(struct batchmill_client *client)
+{
+    bm_mutex_lock(&client->mutex);
+    bool may = !client->no_shared_memory;
+    bm_mutex_unlock(&client->mutex);
+    return may;
+}
+
+struct bm_client_shared *bm_client_map_server(struct batchmill_client *client,
+                                              const struct bm_client_opened *opened)
+{
+    if (!opened->has_same_host || !client_may_map(client))
+        return NULL;
+    struct bm_client_shared *shared = bm_client_shared_new(&opened->same_host);
+    if (shared != NULL)
+        return shared;
+    bm_mutex_lock(&client->mutex);
+    bool told = client->no_shared_memory; // by another thread, just now
+    client->no_shared_memory = true;
+    bm_mutex_unlock(&client->mutex);
+    if (!told)
+        bm_client_log(client,
+                      "%s: cannot map the server's memory (another user or container?); batches "
+                      "come by the socket",
+                      client->url);
+    return NULL;
+}
+
 enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
                                           const char *cursor, const struct batchmill_order *order,
                                           struct batchmill_stream **ret_stream,
                                           struct batchmill_error *error)
 {
-    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce()};
+    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce(),
+                                        cursor == NULL && client_may_map(client)};
     struct bm_client_opened *opened = NULL;
     struct batchmill_stream *stream = NULL;
     enum batchmill_code code = client_open(client, &open, &opened, error);
@@ -122,7 +152,8 @@ static enum batchmill_code stream_ask_again(struct batchmill_stream *stream,
     order.traced = stream->traced;
     order.checked = stream->checked;
     order.position = position;
-    const struct bm_client_open open = {"", NULL, &order, bm_client_nonce()};
+    const struct bm_client_open open = {"", NULL, &order, bm_client_nonce(),
+                                        !stream->unmapped && client_may_map(stream->client)};
     enum batchmill_code code = client_open(stream->client, &open, ret_opened, error);
     free(position);
     return code;

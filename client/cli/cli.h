@@ -37,6 +37,7 @@ struct cli_target {
     const char *server, *config; // as given: one of them, or neither for the default server
     const char *token_file;
     uint32_t timeout_ms;
+    bool no_shared_memory;
     struct batchmill_client *client;
     struct bm_server *embedded; // with --config
     void *embedded_config;

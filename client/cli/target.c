@@ -8,7 +8,7 @@
 #include "client/cli/cli.h"
 #include "server/server.h"
 
-enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT, KEY_TOKEN_FILE };
+enum { KEY_SERVER = 0x100, KEY_CONFIG, KEY_TIMEOUT, KEY_TOKEN_FILE, KEY_NO_SHARED };
 
 static const struct argp_option target_options[] = {
     {NULL, 0, NULL, 0, "Server:", 1},
@@ -22,6 +22,8 @@ static const struct argp_option target_options[] = {
      "give up when the server is silent this long; default 10", 1},
     {"token-file", KEY_TOKEN_FILE, "FILE", 0,
      "the server's token, in a file of mode 0600; or $BATCHMILL_TOKEN_FILE", 1},
+    {"no-shared-memory", KEY_NO_SHARED, NULL, 0,
+     "let every batch come by the socket, also from a server on this host", 1},
     {0},
 };
 
@@ -40,6 +42,9 @@ static error_t target_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_TOKEN_FILE:
         target->token_file = arg;
+        return 0;
+    case KEY_NO_SHARED:
+        target->no_shared_memory = true;
         return 0;
     case ARGP_KEY_END:
         if (target->token_file != NULL && target->config != NULL)
@@ -131,6 +136,7 @@ static enum batchmill_code target_connect(struct cli_target *target, const char 
         .timeout_ms = target->timeout_ms,
         .log = target_log,
         .token = token.size == 0 ? NULL : token.text,
+        .no_shared_memory = target->no_shared_memory,
     };
     enum batchmill_code code = batchmill_connect(url, &options, &target->client, error);
     bm_token_fini(&token);

@@ -92,6 +92,9 @@ struct batchmill_options {
     void (*log)(void *context, const char *message);
     void *log_context;
     const char *token; // the server's secret, where it has one; NULL: none. Copied
+    // Large tensors of a server on this host are mapped where they are, when both see each other;
+    // true: they always come by the socket.
+    bool no_shared_memory;
 };
 
 // `url` is tcp://host:port, ipc:///path, ws://host:port/path or inproc://name. `options` may be
@@ -347,6 +350,7 @@ struct batchmill_status {
     bool draining;
     uint64_t answered[BATCHMILL_CODES]; // requests since the start, by enum batchmill_code
     struct batchmill_connections connections;
+    uint64_t shared_batches; // sent by reference to clients on its host, since the start
 };
 BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *client,
                                                    struct batchmill_status *ret_status,
