@@ -137,7 +137,7 @@ static void every_call_arrives_at_the_server(void **state)
     assert_int_equal(request.next.wait_ms, 200);
     assert_true(request.next.waits);
     bm_request_fini(&request);
-    assert_int_equal(bm_client_encode_close("s-1", 9, out, NULL), BATCHMILL_OK);
+    assert_int_equal(bm_client_encode_close("s-1", 9, false, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
     assert_int_equal(request.kind, BM_CALL_CLOSE_STREAM);
     assert_string_equal(request.named.name, "s-1");

@@ -236,7 +236,7 @@ static void story_end(struct story *story, bool is_run)
     if (story->stream[0] != '\0') {
         enum batchmill_code code =
             is_run ? bm_client_encode_cancel_run(story->stream, &story->request, NULL)
-                   : bm_client_encode_close(story->stream, 0, &story->request, NULL);
+                   : bm_client_encode_close(story->stream, 0, false, &story->request, NULL);
         assert_int_equal(code, BATCHMILL_OK);
         assert_true(story_exchange(story));
     }
