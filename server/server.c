@@ -168,5 +168,6 @@ void bm_server_stop(struct bm_server *server)
     bm_pool_free(server->pool);
     if (server->has_same_host)
         bm_same_host_close(&server->same_host);
+    bm_shared_trim();
     free(server);
 }

@@ -132,25 +132,40 @@ struct bm_shared *bm_shared_new(uint64_t size_bytes)
     return shared;
 }
 
+static void pool_shrink(uint64_t most)
+{
+    for (;;) {
+        bm_mutex_lock(&pool.mutex);
+        struct bm_shared *evicted = pool_evict(most);
+        bm_mutex_unlock(&pool.mutex);
+        if (evicted == NULL)
+            return;
+        shared_destroy(evicted); // without the mutex, as it takes its time
+    }
+}
+
+void bm_shared_trim(void)
+{
+    pool_shrink(0);
+}
+
 void bm_shared_free(struct bm_shared *shared)
 {
     if (shared == NULL)
         return;
+    bool tainted = bm_shared_tainted(shared);
     bm_mutex_lock(&pool.mutex);
-    if (bm_shared_tainted(shared)) {
+    if (tainted) {
         pool.nalive--;
     } else {
         bm_list_push_back(&pool.idle, &shared->node);
         pool.idle_bytes += shared->head->size_bytes;
-        shared = pool_evict(BM_SHARED_POOL_BYTES);
-    }
-    while (shared != NULL) {
-        bm_mutex_unlock(&pool.mutex);
-        shared_destroy(shared);
-        bm_mutex_lock(&pool.mutex);
-        shared = pool_evict(BM_SHARED_POOL_BYTES);
     }
     bm_mutex_unlock(&pool.mutex);
+    if (tainted)
+        shared_destroy(shared);
+    else
+        pool_shrink(BM_SHARED_POOL_BYTES);
 }
 
 // ---- What it is ----

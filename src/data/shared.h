@@ -30,4 +30,5 @@ struct bm_shared_place { // where another process finds it
 };
 struct bm_shared_place bm_shared_place(const struct bm_shared *shared);
 
+void bm_shared_trim(void); // gives back what is kept for the next
 unsigned bm_shared_descriptors_max(void); // how many files all of them may take

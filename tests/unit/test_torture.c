@@ -78,7 +78,7 @@ static enum batchmill_code story_open(struct story *story, const char *pipeline)
     order.prefetch = PREFETCH;
     order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
     order.seed = 7;
-    const struct bm_client_open open = {pipeline, NULL, &order, 0};
+    const struct bm_client_open open = {pipeline, NULL, &order, 0, false};
     struct bm_client_opened *opened = NULL;
     enum batchmill_code code = bm_client_encode_open(&open, &story->request, NULL);
     if (code == BATCHMILL_OK && !story_exchange(story))
