@@ -259,6 +259,7 @@ static void a_reply_says_where_its_tensors_are(void **state)
     free(batch);
     free(bytes.memory);
     bm_outcome_unref(outcome);
+    bm_schema_fini(&schema);
     bm_pipeline_unref(pipeline);
     bm_registry_free(registry);
 }

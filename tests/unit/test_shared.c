@@ -152,6 +152,7 @@ static void a_batch_without_a_descriptor_lies_in_ordinary_memory(void **state)
     setrlimit(RLIMIT_NOFILE, &before);
     for (unsigned i = 0; i < 3; i++)
         bm_batch_fini(&batches[i]);
+    bm_schema_fini(&schema);
 }
 
 static void small_and_ragged_components_are_not_shared(void **state)
@@ -179,6 +180,7 @@ static void small_and_ragged_components_are_not_shared(void **state)
     assert_non_null(larger.tensors[0].block);
     bm_batch_fini(&larger);
     bm_batch_fini(&batch);
+    bm_schema_fini(&schema);
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, teardown)
