@@ -319,6 +319,7 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     if (code != BATCHMILL_OK)
         return code;
     bm_client_window_rewind(&stream->window, opened->batches);
+    stream->unmapped = false; // what could not be mapped went with the server, or with the lease
     strcpy(stream->id, opened->stream);
     stream->heard_ns = bm_client_now_ns();
     stream->trouble.code = BATCHMILL_OK;

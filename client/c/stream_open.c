@@ -153,7 +153,7 @@ static enum batchmill_code stream_ask_again(struct batchmill_stream *stream,
     order.checked = stream->checked;
     order.position = position;
     const struct bm_client_open open = {"", NULL, &order, bm_client_nonce(),
-                                        !stream->unmapped && client_may_map(stream->client)};
+                                        client_may_map(stream->client)};
     enum batchmill_code code = client_open(stream->client, &open, ret_opened, error);
     free(position);
     return code;
