@@ -32,7 +32,7 @@ struct batchmill_stream {
     struct bm_client_flight flights[BM_CLIENT_FLIGHTS];
     unsigned nsenders; // threads that start flights right now, without the mutex
     bool closing, cancelled;
-    bool unmapped;                  // something could not be: from now on all comes by the socket
+    bool unmapped; // something could not be: all comes by the socket until it is opened again
     struct batchmill_error trouble; // code OK: none
     uint64_t trouble_ns;            // since when there is some that may pass; 0: there is none
     unsigned npauses;               // how often it was waited for since then, longer each time
