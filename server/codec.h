@@ -44,4 +44,4 @@ enum bm_status bm_reply_gather(const struct bm_reply *reply, size_t spare,
 void bm_reply_pieces_fini(struct bm_reply_pieces *pieces); // all-zero is fine
 
 // What one outcome adds to a reply, roughly, for max_bytes.
-uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome);
+uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome, bool by_reference);

@@ -125,16 +125,40 @@ static void batch_head(const struct layout *layout, const struct bm_outcome *out
     message->spans = layout->span_pointers;
 }
 
-static void tensor_head(const struct bm_batch *batch, unsigned c, Batchmill__V1__Tensor *head,
-                        uint64_t shape[BM_NDIM_MAX + 1])
+struct tensor_head {
+    Batchmill__V1__Tensor message;
+    Batchmill__V1__SharedData shared;
+    uint64_t shape[BM_NDIM_MAX + 1];
+};
+
+static bool tensor_is_lent_out(const struct layout *layout, const struct bm_batch *batch,
+                               unsigned c)
+{
+    return layout->batches->by_reference && bm_batch_maps(batch, c);
+}
+
+static void tensor_head(const struct layout *layout, const struct bm_batch *batch, unsigned c,
+                        struct tensor_head *head)
 {
     const struct bm_component *component = &batch->schema->components[c];
-    batchmill__v1__tensor__init(head);
-    head->name = (char *)component->name;
-    head->dtype = (Batchmill__V1__Dtype)component->dtype;
-    head->ragged = component->ragged;
-    head->n_shape = bm_batch_shape(batch, c, shape);
-    head->shape = shape;
+    Batchmill__V1__Tensor *message = &head->message;
+    batchmill__v1__tensor__init(message);
+    message->name = (char *)component->name;
+    message->dtype = (Batchmill__V1__Dtype)component->dtype;
+    message->ragged = component->ragged;
+    message->n_shape = bm_batch_shape(batch, c, head->shape);
+    message->shape = head->shape;
+    if (!tensor_is_lent_out(layout, batch, c))
+        return;
+    const struct bm_tensor *tensor = &batch->tensors[c];
+    const unsigned char *begin = bm_block_data(tensor->block);
+    struct bm_shared_place place = bm_shared_place(bm_block_shared(tensor->block));
+    batchmill__v1__shared_data__init(&head->shared);
+    head->shared.fd = (uint32_t)place.fd;
+    head->shared.offset = BM_SHARED_HEAD_BYTES + (uint64_t)(tensor->data - begin);
+    head->shared.size = tensor->size_bytes;
+    head->shared.block = place.block;
+    message->shared_data = &head->shared;
 }
 
 static unsigned outcome_ntensors(const struct bm_outcome *outcome)
@@ -213,12 +237,11 @@ static void layout_measure(struct layout *layout)
         batch->tensors = tensor;
         for (unsigned c = 0; c < batch->ntensors; c++, tensor++) {
             const struct bm_tensor *from = &outcome->work.batch.tensors[c];
-            Batchmill__V1__Tensor message;
-            uint64_t shape[BM_NDIM_MAX + 1];
-            tensor_head(&outcome->work.batch, c, &message, shape);
-            tensor->head = batchmill__v1__tensor__get_packed_size(&message);
-            tensor->data_bytes = from->size_bytes;
-            if (message.ragged)
+            struct tensor_head small;
+            tensor_head(layout, &outcome->work.batch, c, &small);
+            tensor->head = batchmill__v1__tensor__get_packed_size(&small.message);
+            tensor->data_bytes = small.message.shared_data == NULL ? from->size_bytes : 0;
+            if (small.message.ragged)
                 tensor->offsets_bytes = (outcome->work.batch.nitems + 1) * sizeof(uint64_t);
             tensor->length = tensor->head + tensor->offsets_bytes + tensor->data_bytes;
             batch->length += tensor->length;
@@ -313,20 +336,19 @@ static void bytes_put(struct writer *writer, unsigned char tag, const void *data
     writer->at += size;
 }
 
-static void tensor_put(struct writer *writer, const struct bm_batch *batch, unsigned c,
-                       const struct tensor_layout *layout)
+static void tensor_put(struct writer *writer, const struct layout *layout,
+                       const struct bm_batch *batch, unsigned c, const struct tensor_layout *sizes)
 {
     const struct bm_tensor *tensor = &batch->tensors[c];
-    Batchmill__V1__Tensor head;
-    uint64_t shape[BM_NDIM_MAX + 1];
-    tensor_head(batch, c, &head, shape);
+    struct tensor_head head;
+    tensor_head(layout, batch, c, &head);
     *writer->at++ = TAG_BATCHES;
-    writer->at = varint_put(writer->at, layout->length);
-    writer->at += batchmill__v1__tensor__pack(&head, writer->at);
-    writer->at = pad_put(writer->at, TAG_PAD_OFFSETS, layout->pad_offsets);
-    bytes_put(writer, TAG_OFFSETS, tensor->offsets, layout->offsets_bytes);
-    writer->at = pad_put(writer->at, TAG_PAD_DATA, layout->pad_data);
-    bytes_put(writer, TAG_DATA, tensor->data, layout->data_bytes);
+    writer->at = varint_put(writer->at, sizes->length);
+    writer->at += batchmill__v1__tensor__pack(&head.message, writer->at);
+    writer->at = pad_put(writer->at, TAG_PAD_OFFSETS, sizes->pad_offsets);
+    bytes_put(writer, TAG_OFFSETS, tensor->offsets, sizes->offsets_bytes);
+    writer->at = pad_put(writer->at, TAG_PAD_DATA, sizes->pad_data);
+    bytes_put(writer, TAG_DATA, tensor->data, sizes->data_bytes);
 }
 
 static void layout_put(const struct layout *layout, struct writer *writer)
@@ -345,7 +367,7 @@ static void layout_put(const struct layout *layout, struct writer *writer)
         writer->at = varint_put(writer->at, batch->length);
         writer->at += batchmill__v1__batch__pack(&head.message, writer->at);
         for (unsigned c = 0; c < batch->ntensors; c++)
-            tensor_put(writer, &outcome->work.batch, c, &batch->tensors[c]);
+            tensor_put(writer, layout, &outcome->work.batch, c, &batch->tensors[c]);
     }
 }
 
@@ -444,9 +466,10 @@ enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
     return status;
 }
 
-uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome)
+uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome, bool by_reference)
 {
     enum { BATCH_HEAD = 32, SPAN = 48, TENSOR_HEAD = 64, ERROR_TEXTS = 640 };
+    const struct bm_batch *batch = &outcome->work.batch;
     uint64_t bytes = BATCH_HEAD + outcome->nspans * (uint64_t)SPAN;
     if (outcome->work.items != NULL)
         bytes += outcome->nitems * 4; // an index of a million items takes 3 bytes
@@ -454,5 +477,7 @@ uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome)
         bytes += ERROR_TEXTS;
     if (outcome->kind == BM_OUTCOME_BATCH) // two pads are 64 bytes on average
         bytes += outcome->bytes + outcome_ntensors(outcome) * (uint64_t)(TENSOR_HEAD + 64);
+    for (unsigned c = 0; by_reference && c < outcome_ntensors(outcome); c++)
+        bytes -= bm_batch_maps(batch, c) ? batch->tensors[c].size_bytes : 0;
     return bytes;
 }

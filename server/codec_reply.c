@@ -151,6 +151,20 @@ static Batchmill__V1__DescribePipelineReply *describe_new(struct scratch *scratc
     return to;
 }
 
+static Batchmill__V1__SameHost *same_host_new(struct scratch *scratch,
+                                              const struct bm_same_host *same_host)
+{
+    Batchmill__V1__SameHost *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__same_host__init(to);
+    to->pid = same_host->pid;
+    to->fd = same_host->fd;
+    to->nonce.data = (uint8_t *)same_host->nonce;
+    to->nonce.len = sizeof same_host->nonce;
+    return to;
+}
+
 static Batchmill__V1__OpenStreamReply *open_new(struct scratch *scratch,
                                                 const struct bm_opened *opened)
 {
@@ -174,6 +188,8 @@ static Batchmill__V1__OpenStreamReply *open_new(struct scratch *scratch,
         components_new(scratch, bm_pipeline_schema(opened->pipeline), &to->n_components);
     to->steps = steps_new(scratch, opened->pipeline, &to->n_steps);
     to->prefetch = opened->prefetch;
+    if (opened->same_host != NULL)
+        to->same_host = same_host_new(scratch, opened->same_host);
     return to;
 }
 
@@ -268,6 +284,7 @@ static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
     to->connections->bad_frame = status->connections.bad_frame;
     to->connections->slow = status->connections.slow;
     to->pipelines = status->pipelines;
+    to->shared_batches = status->shared_batches;
     return to;
 }
 

@@ -163,6 +163,7 @@ static enum bm_status open_stream_decode(const Batchmill__V1__OpenStreamRequest 
         .prefetch = message->prefetch,
         .traced = message->traced,
         .checked = message->checked,
+        .same_host = message->same_host,
         .nonce = message->nonce,
     };
     return open_decode(request, message->order, (int)message->on_error, err);
@@ -182,6 +183,37 @@ static enum bm_status run_decode(const Batchmill__V1__RunRequest *message,
     return open_decode(request, message->order, (int)message->on_error, err);
 }
 
+static enum bm_status held_check(const Batchmill__V1__NextBatchesRequest *message,
+                                 struct bm_error *err)
+{
+    if (message->n_held > BM_SHARED_HELD_MAX)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "held", "expected at most %d batches, got %zu",
+                       BM_SHARED_HELD_MAX, message->n_held);
+    for (size_t i = 1; i < message->n_held; i++) {
+        if (message->held[i] <= message->held[i - 1])
+            return bm_fail(
+                err, BM_INVALID_ARGUMENT, "held", "expected rising numbers, got %llu after %llu",
+                (unsigned long long)message->held[i], (unsigned long long)message->held[i - 1]);
+    }
+    return BM_OK;
+}
+
+// As request_keep(), with the batches that are held before the text, as they are aligned.
+static enum bm_status next_keep(struct bm_request *request, const uint64_t *held,
+                                struct bm_error *err)
+{
+    struct bm_next_request *next = &request->next;
+    size_t held_bytes = next->nheld * sizeof *held, text_bytes = strlen(next->stream) + 1;
+    unsigned char *at = malloc(held_bytes + text_bytes);
+    if (at == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
+    request->decoded = at;
+    if (next->nheld > 0)
+        next->held = memcpy(at, held, held_bytes);
+    next->stream = memcpy(at + held_bytes, next->stream, text_bytes);
+    return BM_OK;
+}
+
 static enum bm_status next_decode(const Batchmill__V1__NextBatchesRequest *message,
                                   struct bm_request *request, struct bm_error *err)
 {
@@ -193,13 +225,15 @@ static enum bm_status next_decode(const Batchmill__V1__NextBatchesRequest *messa
         .max_batches = message->max_batches,
         .wait_ms = message->wait_ms,
         .waits = message->waits,
+        .same_host = message->same_host,
+        .nheld = (unsigned)message->n_held,
     };
     enum bm_status status;
     if ((status = id_check("stream", message->stream, err)) != BM_OK ||
-        (status = wait_check(message->wait_ms, err)) != BM_OK)
+        (status = wait_check(message->wait_ms, err)) != BM_OK ||
+        (status = held_check(message, err)) != BM_OK)
         return status;
-    const char **texts[] = {&request->next.stream};
-    return request_keep(request, texts, 1, err);
+    return next_keep(request, message->held, err);
 }
 
 static enum bm_status pipeline_decode(const char *name, struct bm_request *request,
@@ -250,6 +284,7 @@ static enum bm_status call_decode(const Batchmill__V1__Request *message, struct 
     case BATCHMILL__V1__REQUEST__CALL_CLOSE_STREAM:
         request->kind = BM_CALL_CLOSE_STREAM;
         request->named.ack = message->close_stream->ack;
+        request->named.held_none = message->close_stream->held_none;
         return id_decode("stream", message->close_stream->stream, request, err);
     case BATCHMILL__V1__REQUEST__CALL_RUN:
         request->kind = BM_CALL_RUN;

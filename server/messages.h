@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/shared_head.h"
 #include "pipeline/pipeline.h"
 #include "run/outcome.h"
 #include "run/scheduler.h"
@@ -45,13 +46,17 @@ struct bm_open_request {                      // also of Run, which has no posit
     uint32_t prefetch; // or BM_PREFETCH_AUTO
     enum bm_on_error on_error;
     bool traced, detached, checked;
+    bool same_host; // it could map our memory
     uint64_t nonce;
 };
 struct bm_next_request {
     const char *stream;
     uint64_t first, max_bytes, ack;
     uint32_t max_batches, wait_ms;
-    bool waits; // the consumer, for batch `ack`
+    bool waits;           // the consumer, for batch `ack`
+    bool same_host;       // large tensors may go by reference
+    unsigned nheld;       // batches before `ack` that went so, and that it still looks at
+    const uint64_t *held; // [nheld], rising
 };
 
 struct bm_request {
@@ -62,6 +67,7 @@ struct bm_request {
         struct {
             const char *name; // pipeline, stream or run
             uint64_t ack;     // CLOSE_STREAM
+            bool held_none;   // CLOSE_STREAM
             uint32_t wait_ms; // GET_RUN
         } named; // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
     };
@@ -70,13 +76,18 @@ struct bm_request {
     void *decoded; // what the strings lie in; bm_request_fini() frees it
 };
 
+struct bm_same_host { // where a client on this host finds the probe
+    uint32_t pid, fd;
+    unsigned char nonce[BM_SHARED_NONCE_BYTES];
+};
 struct bm_opened { // OPEN_STREAM and RUN
     char id[BM_STREAM_ID_MAX + 1];
     struct bm_pipeline *pipeline; // referenced
     uint64_t first_seq, batches, seed, items, epoch_batches;
     bool endless;
     uint32_t lease_ms, prefetch;
-    char *position_stem; // owned; NULL for a cursor or a run
+    char *position_stem;                  // owned; NULL for a cursor or a run
+    const struct bm_same_host *same_host; // borrowed; NULL: not offered
 };
 struct bm_batches {
     char stream[BM_STREAM_ID_MAX + 1];
@@ -84,7 +95,8 @@ struct bm_batches {
     uint64_t first, end_seq;
     uint32_t window; // 0: as opened
     bool end, stopped;
-    bool checked; // however long it is
+    bool checked;      // however long it is
+    bool by_reference; // tensors that the client may map
     unsigned noutcomes;
     struct bm_outcome **outcomes; // owned array of references
 };
@@ -113,6 +125,7 @@ struct bm_status_report {
     uint32_t workers, streams, runs, pipelines;
     uint64_t answered[BM_STATUSES]; // requests since the start, by code
     struct bm_connection_counts connections;
+    uint64_t shared_batches; // sent by reference
     bool draining;
     struct bm_scheduler_status scheduler;
 };

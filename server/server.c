@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "run/pool.h"
+#include "server/same_host.h"
 #include "server/session.h"
 #include "server/transport.h"
 
@@ -17,6 +18,8 @@ struct bm_server {
     struct bm_session *session;
     struct bm_tls_context *tls; // NULL: none
     struct bm_transport *transport;
+    struct bm_same_host same_host;
+    bool has_same_host; // there is one
 };
 
 // ---- What the session needs of the world ----
@@ -86,12 +89,14 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
                                                   .spread_ns = BM_SPREAD_NS};
     if ((status = bm_scheduler_new(&scheduler, &server->scheduler, err)) != BM_OK)
         return status;
+    server->has_same_host = !config->no_shared_memory && bm_same_host_open(&server->same_host);
     const struct bm_session_config session = {
         .scheduler = server->scheduler,
         .executor = server->executor,
         .catalog = config->catalog,
         .host = &server->host,
         .token = config->token,
+        .same_host = server->has_same_host ? &server->same_host : NULL,
         .workers = nworkers,
         .lease_ms = config->lease_ms,
     };
@@ -177,5 +182,8 @@ void bm_server_stop(struct bm_server *server)
     bm_session_free(server->session);
     bm_scheduler_free(server->scheduler);
     bm_pool_free(server->pool);
+    if (server->has_same_host)
+        bm_same_host_close(&server->same_host);
+    bm_shared_trim();
     free(server);
 }

@@ -25,6 +25,7 @@ struct bm_server_config {
     const struct bm_token *token; // that clients must have; NULL: none. Borrowed until stopped
     struct bm_tls_files tls;      // for tls+tcp://; all NULL: none. Read when it starts
     bool insecure;                // allow listening beyond loopback without a token
+    bool no_shared_memory;        // every batch goes by the socket
 };
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,

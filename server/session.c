@@ -370,6 +370,8 @@ static void session_close_stream(struct bm_session *session, struct bm_exchange 
         session_fail(session, exchange, &error);
         return;
     }
+    if (stream != NULL && exchange->request.named.held_none)
+        session_stream_held_none(stream);
     if (stream != NULL || member != NULL)
         session_destroy(stream != NULL ? stream : member);
     session_answer(session, exchange);
@@ -441,6 +443,7 @@ static void session_status(struct bm_session *session, struct bm_exchange *excha
         .runs = session->nruns,
         .pipelines = bm_catalog_count(session->config.catalog),
         .draining = session->draining,
+        .shared_batches = session->nshared,
         .scheduler = bm_scheduler_status(session->config.scheduler),
     };
     memcpy(report->answered, session->answered, sizeof report->answered);

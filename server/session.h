@@ -32,7 +32,8 @@ enum {
 struct bm_session;
 
 // One request on its way, embedded in the transport's own. The transport fills nothing else but
-// the zero struct; the session answers each exactly once through bm_session_host.reply.
+// the zero struct, `send` and `same_host`; the session answers each exactly once through
+// bm_session_host.reply.
 struct bm_exchange {
     // Sends exchange->reply and takes the exchange back; the transport's. A host that knows where
     // it came from needs none.
@@ -40,6 +41,7 @@ struct bm_exchange {
     struct bm_node node;
     struct bm_request request;
     struct bm_reply reply;
+    bool same_host;        // the transport's word: it came from this machine
     struct bm_timer timer; // wait_ms
     void *parked_on;       // the stream or run it waits for, NULL otherwise
 };
@@ -58,9 +60,10 @@ struct bm_session_config {
     struct bm_executor *executor;
     const struct bm_catalog *catalog;
     struct bm_session_host *host;
-    const struct bm_token *token; // that every request must have; NULL: none. Borrowed
-    unsigned workers;             // for GetStatus
-    uint32_t lease_ms;            // 0 = BM_SESSION_LEASE_MS
+    const struct bm_token *token;         // that every request must have; NULL: none. Borrowed
+    const struct bm_same_host *same_host; // that clients may map; NULL: none. Borrowed
+    unsigned workers;                     // for GetStatus
+    uint32_t lease_ms;                    // 0 = BM_SESSION_LEASE_MS
 };
 
 enum bm_status bm_session_new(const struct bm_session_config *config,

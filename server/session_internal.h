@@ -69,6 +69,7 @@ struct bm_session {
     unsigned nstreams, nruns, ncursors, nparked;
     struct session_holding strangers; // where requests without the token wait for their refusal
     uint64_t answered[BM_STATUSES];   // by code
+    uint64_t nshared;                 // batches sent by reference
     unsigned nruns_due;               // not over, or nobody was told the result yet
     struct bm_mutex due_mutex;        // of `due`; no other mutex is taken under it
     struct bm_list due;               // answered exchanges that bm_session_flush() hands out
@@ -120,12 +121,33 @@ enum bm_status session_plan_start(struct bm_session *session, const struct sessi
                                   const char *id, struct bm_stream_listener *listener,
                                   struct bm_stream **ret_stream, struct bm_error *err);
 
+// ---- session_holds.c: batches that a client sees in our memory ----
+//
+// What went by reference is not written again, nor used for anything else, before the client said
+// that it is done with it. It says so in each request, as all that it is not done with: so a lost,
+// repeated or late request does no harm.
+
+struct session_holds {
+    struct bm_scheduler *scheduler;
+    struct bm_outcome **list; // owned array of references, each kept in the scheduler's budget
+    unsigned n, room;
+};
+
+// Whether the batch may go by reference; it is held from now on, if there is anything to map.
+// *ret_new: it was not before.
+bool session_holds_add(struct session_holds *holds, struct bm_outcome *outcome, bool *ret_new);
+// The client is done with all before `ack` but those of next->held.
+void session_holds_settle(struct session_holds *holds, const struct bm_next_request *next);
+// `seen`: the client may look at them for as long as it likes.
+void session_holds_fini(struct session_holds *holds, bool seen);
+
 // ---- One file each: streams, cursors and their members, runs ----
 
 extern const struct session_holding_type session_stream_type, session_member_type, session_run_type;
 
 void session_stream_open(struct bm_session *session, struct bm_exchange *exchange);
 void session_stream_next(struct session_holding *holding, struct bm_exchange *exchange);
+void session_stream_held_none(struct session_holding *holding); // nothing that went by reference
 
 void session_member_open(struct bm_session *session, struct bm_exchange *exchange);
 void session_member_next(struct session_holding *holding, struct bm_exchange *exchange);

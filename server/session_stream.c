@@ -19,6 +19,8 @@ struct stream {
     struct session_plan plan;
     struct bm_stream *stream;
     struct bm_stream_listener listener;
+    struct session_holds holds;
+    bool held_none; // as its client said when it closed it
     // How fast batches come of late, for who lingers.
     uint64_t ready, ready_ns; // one past the last that is ready, and since when
     uint64_t pace_ns;         // from one to the next, on average; 0: unknown
@@ -61,6 +63,21 @@ static void stream_answer_released(struct stream *stream, struct bm_exchange *ex
     session_fail(stream->holding.session, exchange, &error);
 }
 
+// Whether the client can map our memory, and wants to.
+static bool stream_maps(const struct stream *stream, const struct bm_exchange *exchange)
+{
+    return exchange->request.next.same_host && exchange->same_host &&
+           stream->holding.session->config.same_host != NULL;
+}
+
+static bool stream_lend(struct stream *stream, struct bm_outcome *outcome)
+{
+    bool new;
+    bool lent = session_holds_add(&stream->holds, outcome, &new);
+    stream->holding.session->nshared += lent && new;
+    return lent;
+}
+
 // Packs what is there, from `first` on, into one reply; nothing is waited for.
 static void stream_answer_batches(struct stream *stream, struct bm_exchange *exchange)
 {
@@ -81,13 +98,21 @@ static void stream_answer_batches(struct stream *stream, struct bm_exchange *exc
     }
     uint64_t bytes = 0;
     struct bm_outcome *outcome = NULL;
+    batches->by_reference = stream_maps(stream, exchange);
     while (batches->noutcomes < room &&
            bm_stream_get(stream->stream, next->first + batches->noutcomes, &outcome) ==
                BM_GOT_OUTCOME) {
-        bytes += bm_outcome_wire_bytes(outcome);
-        if (batches->noutcomes > 0 && bytes > bytes_max) {
+        bool first = batches->noutcomes == 0;
+        bytes += bm_outcome_wire_bytes(outcome, batches->by_reference);
+        bool fits = first || bytes <= bytes_max;
+        bool lent = fits && batches->by_reference && stream_lend(stream, outcome);
+        if (!fits || (batches->by_reference && !lent && !first)) {
             bm_outcome_unref(outcome);
             break;
+        }
+        if (batches->by_reference && !lent) { // then this one goes by the socket, and no other
+            batches->by_reference = false;
+            bytes = bytes_max;
         }
         batches->outcomes[batches->noutcomes++] = outcome;
     }
@@ -204,6 +229,8 @@ static enum bm_status stream_acknowledge(struct stream *stream, const struct bm_
         return bm_fail(err, BM_INVALID_ARGUMENT, "ack",
                        "expected at most %llu, as later ones were never handed out, got %llu",
                        (unsigned long long)committed, (unsigned long long)next->ack);
+    if (next->ack >= counts.asked) // else it is older than what we know
+        session_holds_settle(&stream->holds, next);
     // Nothing runs before the first batch was asked for: to keep the lease is not to ask.
     if (next->max_batches > 0 || next->ack > counts.asked)
         bm_stream_ask(stream->stream, next->ack);
@@ -229,6 +256,7 @@ void session_stream_next(struct session_holding *holding, struct bm_exchange *ex
     struct stream *stream = stream_of(holding);
     const struct bm_next_request *next = &exchange->request.next;
     struct bm_error error;
+    bm_stream_share(stream->stream, stream_maps(stream, exchange));
     stream_widen(stream, next); // before the ack gives the workers more to do
     if (stream_acknowledge(stream, next, &error) != BM_OK) {
         session_fail(holding->session, exchange, &error);
@@ -262,7 +290,14 @@ static void stream_opened(struct session_holding *holding, struct bm_exchange *e
         session_fail(holding->session, exchange, &error);
         return;
     }
+    if (exchange->same_host && exchange->request.open.same_host)
+        opened->same_host = holding->session->config.same_host;
     session_answer(holding->session, exchange);
+}
+
+void session_stream_held_none(struct session_holding *holding)
+{
+    stream_of(holding)->held_none = true;
 }
 
 static void stream_destroy(struct session_holding *holding)
@@ -271,6 +306,7 @@ static void stream_destroy(struct session_holding *holding)
     struct bm_executor *executor = holding->session->config.executor;
     holding->session->nstreams--;
     executor->disarm(executor, &stream->linger);
+    session_holds_fini(&stream->holds, !stream->held_none);
     bm_stream_close(stream->stream);
     free(stream);
 }
@@ -299,6 +335,7 @@ void session_stream_open(struct bm_session *session, struct bm_exchange *exchang
     stream->plan = plan;
     stream->listener.changed = stream_changed;
     stream->linger.fire = stream_lingered;
+    stream->holds.scheduler = session->config.scheduler;
     stream->ready = plan.first_seq;
     stream->width = plan.prefetch_auto ? WIDTH_MIN : plan.prefetch + 1;
     stream->widen_from = plan.first_seq + WIDTH_MIN; // the first ones are always waited for

@@ -261,7 +261,8 @@ static unsigned connections_max(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX)
         return UINT32_MAX;
-    unsigned most = (unsigned)limit.rlim_cur, spare = BM_DESCRIPTORS_SPARE;
+    unsigned most = (unsigned)limit.rlim_cur;
+    unsigned spare = BM_DESCRIPTORS_SPARE + bm_shared_descriptors_max();
     return most > 2 * spare ? most - spare : most / 2;
 }
 

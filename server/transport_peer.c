@@ -266,6 +266,7 @@ static void peer_request(struct bm_peer *peer)
     enum bm_status status = BM_OK;
     if (request != NULL) {
         request->exchange.send = request_reply;
+        request->exchange.same_host = peer->is_ipc || bm_address_is_local(&peer->address);
         request->peer = peer;
         request->id = bm_frame_id(peer->head, peer->is_ipc);
         status = bm_request_decode(peer->body, peer->size, &request->exchange.request, &error);

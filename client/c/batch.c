@@ -1,4 +1,5 @@
-// A batch is a view into the message it came in; the batches of one reply share it.
+// A batch is a view into the message it came in, or into the server's memory; the batches of one
+// reply share the message.
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,11 +17,12 @@ size_t batchmill_dtype_size(enum batchmill_dtype dtype)
 }
 
 struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,
-                                            struct bm_client_message *message)
+                                            struct bm_client_message *message,
+                                            struct bm_client_hold *hold)
 {
     struct batchmill_batch *batch = malloc(sizeof *batch);
     if (batch != NULL)
-        *batch = (struct batchmill_batch){view, bm_client_message_ref(message)};
+        *batch = (struct batchmill_batch){view, bm_client_message_ref(message), hold};
     return batch;
 }
 
@@ -30,6 +32,7 @@ void batchmill_batch_free(struct batchmill_batch *batch)
         return;
     free(batch->view);
     bm_client_message_unref(batch->message);
+    bm_client_hold_free(batch->hold);
     free(batch);
 }
 

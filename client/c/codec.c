@@ -97,6 +97,7 @@ enum batchmill_code bm_client_encode_open(const struct bm_client_open *open, str
     call.traced = open->order->traced;
     call.checked = open->order->checked;
     call.nonce = open->nonce;
+    call.same_host = open->same_host;
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_OPEN_STREAM;
     request.open_stream = &call;
@@ -114,18 +115,22 @@ enum batchmill_code bm_client_encode_next(const struct bm_client_next *next, str
     call.wait_ms = next->wait_ms;
     call.ack = next->ack;
     call.waits = next->waits;
+    call.same_host = next->same_host;
+    call.n_held = next->nheld;
+    call.held = (uint64_t *)next->held;
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_NEXT_BATCHES;
     request.next_batches = &call;
     return request_pack(&request, out, error);
 }
 
-enum batchmill_code bm_client_encode_close(const char *stream, uint64_t ack, struct bm_buffer *out,
-                                           struct batchmill_error *error)
+enum batchmill_code bm_client_encode_close(const char *stream, uint64_t ack, bool held_none,
+                                           struct bm_buffer *out, struct batchmill_error *error)
 {
     Batchmill__V1__CloseStreamRequest call = BATCHMILL__V1__CLOSE_STREAM_REQUEST__INIT;
     call.stream = (char *)stream;
     call.ack = ack;
+    call.held_none = held_none;
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_CLOSE_STREAM;
     request.close_stream = &call;

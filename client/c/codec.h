@@ -8,6 +8,7 @@
 // Threads: any thread.
 #pragma once
 #include "base/buffer.h"
+#include "base/shared_head.h"
 #include "batchmill/client.h"
 
 enum {
@@ -37,6 +38,7 @@ struct bm_client_open {
     const char *cursor; // NULL: a stream of its own
     const struct batchmill_order *order;
     uint64_t nonce; // 0: a repeated open would be a second stream
+    bool same_host; // the server's memory could be mapped
 };
 enum batchmill_code bm_client_encode_open(const struct bm_client_open *open, struct bm_buffer *out,
                                           struct batchmill_error *error);
@@ -44,12 +46,16 @@ struct bm_client_next {
     const char *stream;
     uint64_t first, max_bytes, ack;
     uint32_t max_batches, wait_ms;
-    bool waits; // the consumer, for batch `ack`
+    bool waits;           // the consumer, for batch `ack`
+    bool same_host;       // large tensors may come as places in the server's memory
+    size_t nheld;         // batches before `ack` that came so, and are still looked at
+    const uint64_t *held; // [nheld], rising
 };
 enum batchmill_code bm_client_encode_next(const struct bm_client_next *next, struct bm_buffer *out,
                                           struct batchmill_error *error);
-enum batchmill_code bm_client_encode_close(const char *stream, uint64_t ack, struct bm_buffer *out,
-                                           struct batchmill_error *error);
+// `held_none`: nothing of the server's memory is looked at any more.
+enum batchmill_code bm_client_encode_close(const char *stream, uint64_t ack, bool held_none,
+                                           struct bm_buffer *out, struct batchmill_error *error);
 // order->position and order->traced must not be set.
 enum batchmill_code bm_client_encode_run(const char *pipeline, const struct batchmill_order *order,
                                          uint64_t nonce, struct bm_buffer *out,
@@ -67,6 +73,10 @@ enum batchmill_code bm_client_encode_status(struct bm_buffer *out, struct batchm
 //
 // Each returns the server's own code and text when the call failed there.
 
+struct bm_client_same_host { // where the server's probe is
+    uint32_t pid, fd;
+    unsigned char nonce[BM_SHARED_NONCE_BYTES];
+};
 struct bm_client_opened { // free() frees all of it
     char stream[BM_CLIENT_ID_MAX + 1];
     const char *position_stem; // "" for a cursor
@@ -75,6 +85,8 @@ struct bm_client_opened { // free() frees all of it
     uint64_t seed, items, epoch_batches, fingerprint;
     uint32_t lease_ms, prefetch;
     bool stateful;
+    bool has_same_host; // the server offers to be mapped
+    struct bm_client_same_host same_host;
     size_t ncomponents, nsteps;
     const struct batchmill_component *components;
     const char *const *steps;
@@ -97,6 +109,8 @@ struct bm_client_batches {
     // The seq that has to come next. The caller sets BATCHMILL_UNSET for a cursor's batches: there
     // `first` is a ticket, and nobody knows which batch it gets.
     uint64_t seq;
+    // Also the caller's to set: it asked for tensors in the server's memory.
+    bool same_host;
 };
 // The bytes are borrowed by ret_batches and by every batch taken from it.
 enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,
@@ -104,13 +118,19 @@ enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,
                                           struct batchmill_error *error);
 
 enum bm_client_outcome { BM_CLIENT_BATCH = 0, BM_CLIENT_SKIPPED = 1, BM_CLIENT_FAILED = 2 };
+struct bm_client_place { // of a tensor in the server's memory
+    bool given;          // false: its data are in the reply
+    uint32_t fd;
+    uint64_t offset, size_bytes, block;
+};
 struct bm_client_batch { // free() frees all of it but the bytes of the reply
     uint64_t seq, epoch;
     enum bm_client_outcome outcome;
     size_t nitems, nspans, ntensors;
     const uint64_t *items;
-    const struct batchmill_span *spans;     // NULL when not traced
-    const struct batchmill_tensor *tensors; // of a BATCH
+    const struct batchmill_span *spans;   // NULL when not traced
+    struct batchmill_tensor *tensors;     // of a BATCH; the data of one with a place: NULL
+    const struct bm_client_place *places; // [ntensors], or NULL: none has one
     // Of FAILED always; of SKIPPED when it was left out because it failed. Else NULL.
     const struct batchmill_error *error;
 };

@@ -18,6 +18,7 @@ struct tensor_view { // as it stands in the message
     uint64_t dtype, ragged;
     unsigned ndim; // BATCHMILL_NDIM_MAX + 1: too many
     uint64_t shape[BATCHMILL_NDIM_MAX];
+    struct bm_client_place place;
 };
 
 static void shape_add(struct tensor_view *view, uint64_t length)
@@ -26,6 +27,32 @@ static void shape_add(struct tensor_view *view, uint64_t length)
         view->shape[view->ndim] = length;
     if (view->ndim <= BATCHMILL_NDIM_MAX)
         view->ndim++;
+}
+
+static bool place_walk(struct wire wire, struct bm_client_place *ret)
+{
+    struct bm_client_place place = {.given = true};
+    struct wire_field field;
+    while (wire_next(&wire, &field)) {
+        switch (field.tag) {
+        case WIRE_TAG(1, WIRE_VARINT):
+            place.fd = (uint32_t)field.value;
+            break;
+        case WIRE_TAG(2, WIRE_VARINT):
+            place.offset = field.value;
+            break;
+        case WIRE_TAG(3, WIRE_VARINT):
+            place.size_bytes = field.value;
+            break;
+        case WIRE_TAG(4, WIRE_64):
+            place.block = field.value;
+            break;
+        default:
+            break;
+        }
+    }
+    *ret = place;
+    return !wire.broken;
 }
 
 static bool tensor_walk(struct wire wire, struct tensor_view *ret)
@@ -58,6 +85,10 @@ static bool tensor_walk(struct wire wire, struct tensor_view *ret)
             break;
         case WIRE_TAG(8, WIRE_BYTES):
             view.data = field.bytes;
+            break;
+        case WIRE_TAG(9, WIRE_BYTES):
+            if (!place_walk(field.bytes, &view.place))
+                return false;
             break;
         default:
             break;
@@ -107,9 +138,10 @@ static enum batchmill_code tensor_check(const struct tensor_view *view, size_t n
         if (!bm_size_mul(bytes, view->shape[i], &bytes))
             return wire_unreadable(error, "%s.shape: expected at most 2^64 bytes, got more", name);
     }
-    if (bytes != wire_size(&view->data))
-        return wire_unreadable(error, "%s.data: expected %llu bytes, got %zu", name,
-                               (unsigned long long)bytes, wire_size(&view->data));
+    uint64_t got = view->place.given ? view->place.size_bytes : wire_size(&view->data);
+    if (bytes != got)
+        return wire_unreadable(error, "%s.data: expected %llu bytes, got %llu", name,
+                               (unsigned long long)bytes, (unsigned long long)got);
     size_t offsets_bytes = view->ragged ? (nitems + 1) * sizeof(uint64_t) : 0;
     if (wire_size(&view->offsets) != offsets_bytes)
         return wire_unreadable(error, "%s.offsets: expected %zu bytes, got %zu", name,
@@ -125,7 +157,7 @@ static enum batchmill_code tensor_check(const struct tensor_view *view, size_t n
 struct batch_view { // as it stands in the message, and what it takes
     uint64_t seq, epoch, outcome;
     size_t nitems, nspans, ntensors;
-    bool has_error;
+    bool has_error, has_places;
     size_t copies, names; // bytes
 };
 
@@ -173,6 +205,7 @@ static enum batchmill_code batch_measure(struct wire wire, struct batch_view *re
             view.ntensors++;
             view.names += wire_size(&tensor.name) + 1;
             view.copies += copy_bytes(&tensor.offsets) + copy_bytes(&tensor.data);
+            view.has_places |= tensor.place.given;
             break;
         default:
             break;
@@ -273,6 +306,7 @@ struct batch_fill { // the parts of one allocation, and how far each is filled
     struct bm_client_batch *batch;
     struct batchmill_error *error;
     struct batchmill_tensor *tensors;
+    struct bm_client_place *places; // NULL: none
     struct batchmill_span *spans;
     uint64_t *items;
     unsigned char *copies;
@@ -285,16 +319,20 @@ static bool batch_alloc(const struct batch_view *view, struct batch_fill *ret)
     // Widest alignment first; the counts are bounded by the reply's bytes, so nothing overflows.
     size_t head = (size_t)bm_size_align(sizeof *ret->batch, BM_CLIENT_ALIGNMENT);
     size_t tensors = view->ntensors * sizeof *ret->tensors;
+    size_t places = view->has_places ? view->ntensors * sizeof *ret->places : 0;
     size_t spans = view->nspans * sizeof *ret->spans;
     size_t items = view->nitems * sizeof *ret->items;
     size_t error = view->has_error ? sizeof *ret->error : 0;
-    unsigned char *at = malloc(head + view->copies + tensors + spans + items + error + view->names);
+    unsigned char *at =
+        malloc(head + view->copies + tensors + places + spans + items + error + view->names);
     if (at == NULL)
         return false;
     *ret = (struct batch_fill){.batch = (void *)at, .copies = at + head};
     at += head + view->copies;
     ret->tensors = (void *)at;
     at += tensors;
+    ret->places = view->has_places ? (void *)at : NULL;
+    at += places;
     ret->spans = (void *)at;
     at += spans;
     ret->items = (void *)at;
@@ -312,6 +350,7 @@ static bool batch_alloc(const struct batch_view *view, struct batch_fill *ret)
         .items = ret->items,
         .spans = view->nspans > 0 ? ret->spans : NULL,
         .tensors = ret->tensors,
+        .places = ret->places,
         .error = view->has_error ? ret->error : NULL,
     };
     return true;
@@ -335,6 +374,8 @@ static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wir
     enum batchmill_code code = tensor_check(&view, fill->batch->nitems, error);
     if (code != BATCHMILL_OK)
         return code;
+    if (fill->places != NULL)
+        fill->places[fill->ntensors] = view.place;
     struct batchmill_tensor *tensor = &fill->tensors[fill->ntensors++];
     size_t name_size = wire_size(&view.name) + 1;
     wire_text(&view.name, fill->names, name_size);
@@ -343,8 +384,8 @@ static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wir
         .dtype = (enum batchmill_dtype)view.dtype,
         .ndim = view.ndim,
         .ragged = view.ragged != 0,
-        .data = bytes_aligned(fill, &view.data),
-        .size_bytes = wire_size(&view.data),
+        .data = view.place.given ? NULL : bytes_aligned(fill, &view.data),
+        .size_bytes = view.place.given ? view.place.size_bytes : wire_size(&view.data),
     };
     memcpy(tensor->shape, view.shape, sizeof tensor->shape);
     fill->names += name_size;
@@ -392,7 +433,7 @@ static enum batchmill_code batch_fill(struct batch_fill *fill, struct wire wire,
     return good ? BATCHMILL_OK : wire_unreadable(error, "it holds a broken batch");
 }
 
-static enum batchmill_code batch_decode(struct wire wire, uint64_t seq,
+static enum batchmill_code batch_decode(struct wire wire, uint64_t seq, bool same_host,
                                         struct bm_client_batch **ret_batch,
                                         struct batchmill_error *error)
 {
@@ -400,6 +441,8 @@ static enum batchmill_code batch_decode(struct wire wire, uint64_t seq,
     enum batchmill_code code = batch_measure(wire, &view, error);
     if (code == BATCHMILL_OK)
         code = batch_check(&view, seq, error);
+    if (code == BATCHMILL_OK && view.has_places && !same_host)
+        code = wire_unreadable(error, "expected tensors, got where they are in its memory");
     if (code != BATCHMILL_OK)
         return code;
     struct batch_fill fill;
@@ -474,7 +517,8 @@ enum batchmill_code bm_client_next_of(struct bm_client_batches *batches,
     while (wire_next(&wire, &field)) {
         if (field.tag != WIRE_TAG(15, WIRE_BYTES))
             continue;
-        enum batchmill_code code = batch_decode(field.bytes, batches->seq, ret_batch, error);
+        enum batchmill_code code =
+            batch_decode(field.bytes, batches->seq, batches->same_host, ret_batch, error);
         if (code == BATCHMILL_OK) {
             batches->at = wire.at;
             batches->seq += batches->seq != BATCHMILL_UNSET;

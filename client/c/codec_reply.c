@@ -298,6 +298,13 @@ static enum batchmill_code opened_new(const Batchmill__V1__OpenStreamReply *repl
         free(opened);
         return wire_unreadable(error, "expected the stream's id");
     }
+    const Batchmill__V1__SameHost *same_host = reply->same_host;
+    if (same_host != NULL && same_host->nonce.len == BM_SHARED_NONCE_BYTES) {
+        opened->has_same_host = true;
+        opened->same_host.pid = same_host->pid;
+        opened->same_host.fd = same_host->fd;
+        memcpy(opened->same_host.nonce, same_host->nonce.data, BM_SHARED_NONCE_BYTES);
+    }
     *ret = opened;
     return BATCHMILL_OK;
 }
@@ -487,6 +494,7 @@ enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
         .memory_bytes = reply->memory_bytes,
         .batches = reply->batches,
         .draining = reply->draining,
+        .shared_batches = reply->shared_batches,
     };
     for (size_t i = 0; i < reply->n_answered && i < BATCHMILL_CODES; i++)
         ret_status->answered[i] = reply->answered[i];

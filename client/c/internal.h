@@ -9,6 +9,7 @@
 #include "base/mutex.h"
 #include "client/c/codec.h"
 #include "client/c/error.h"
+#include "client/c/shared.h"
 #include "client/c/transport.h"
 #include "client/c/window.h"
 
@@ -44,6 +45,7 @@ struct batchmill_client {
     struct bm_list streams;        // open ones, with cursors' members; the mutex
     struct bm_list members;        // of cursors; the mutex
     struct bm_client_timer *timer; // keeps the leases; from the first stream on; the mutex
+    bool no_shared_memory;         // not wanted, or not possible; the mutex
 };
 
 // ---- client.c ----
@@ -81,11 +83,13 @@ enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct b
 
 struct batchmill_batch {
     struct bm_client_batch *view;
-    struct bm_client_message *message; // where its tensors lie
+    struct bm_client_message *message; // where its tensors lie,
+    struct bm_client_hold *hold;       // or the server's memory; NULL: none do
 };
-// Takes `view` on success, and a reference to `message`. NULL: out of memory.
+// Takes `view` and `hold` on success, and a reference to `message`. NULL: out of memory.
 struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,
-                                            struct bm_client_message *message);
+                                            struct bm_client_message *message,
+                                            struct bm_client_hold *hold);
 
 // ---- reply.c ----
 
@@ -95,11 +99,17 @@ struct bm_client_reply {
     struct bm_client_batches head;
     struct bm_client_arrival *arrivals; // [narrivals], of head.nbatches; what was not taken is ours
     size_t narrivals;
+    bool unmapped; // the rest lies in the server's memory, and cannot be seen from here
 };
-// What `message` says about the `ask` of the stream with id `stream`; NULL is one for which there
-// was no memory. It holds on to the message only for the batches it has.
-void bm_client_reply_read(struct bm_client_reply *reply, const char *stream,
-                          const struct bm_client_ask *ask, bool is_member,
+struct bm_client_asked { // what a reply has to answer
+    const char *stream;  // its id
+    const struct bm_client_ask *ask;
+    bool is_member;
+    struct bm_client_shared *shared; // NULL: batches have to come by the socket
+};
+// What `message` says to what was asked; NULL is one for which there was no memory. It holds on to
+// the message only for the batches it has.
+void bm_client_reply_read(struct bm_client_reply *reply, const struct bm_client_asked *asked,
                           struct bm_client_message *message);
 void bm_client_reply_fini(struct bm_client_reply *reply);
 

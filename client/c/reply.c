@@ -5,10 +5,12 @@
 
 #include "client/c/internal.h"
 
-static enum batchmill_code reply_check(const struct bm_client_batches *head, const char *stream,
-                                       const struct bm_client_ask *ask,
+static enum batchmill_code reply_check(const struct bm_client_batches *head,
+                                       const struct bm_client_asked *asked,
                                        struct batchmill_error *error)
 {
+    const struct bm_client_ask *ask = asked->ask;
+    const char *stream = asked->stream;
     if (strcmp(head->stream, stream) != 0 || head->first != ask->first)
         return bm_client_fail(error, BATCHMILL_DATA_LOSS,
                               "the server's reply is of another request: expected batch %" PRIu64
@@ -27,14 +29,11 @@ static enum batchmill_code reply_check(const struct bm_client_batches *head, con
     return BATCHMILL_OK;
 }
 
-static enum batchmill_code reply_take_batch(struct bm_client_reply *reply,
-                                            struct bm_client_message *message,
-                                            struct batchmill_error *error)
+// Takes `view` and `hold`.
+static enum batchmill_code reply_add(struct bm_client_reply *reply, struct bm_client_batch *view,
+                                     struct bm_client_hold *hold, struct bm_client_message *message,
+                                     struct batchmill_error *error)
 {
-    struct bm_client_batch *view = NULL;
-    enum batchmill_code code = bm_client_next_of(&reply->head, &view, error);
-    if (code != BATCHMILL_OK)
-        return code;
     struct bm_client_arrival arrival = {
         .bytes = bm_client_message_size(message) / reply->head.nbatches,
         .skipped = view->outcome == BM_CLIENT_SKIPPED,
@@ -42,16 +41,35 @@ static enum batchmill_code reply_take_batch(struct bm_client_reply *reply,
     };
     if (arrival.skipped) {
         free(view);
-    } else if ((arrival.batch = bm_client_batch_new(view, message)) == NULL) {
+    } else if ((arrival.batch = bm_client_batch_new(view, message, hold)) == NULL) {
         free(view);
+        bm_client_hold_free(hold);
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a batch");
     }
     reply->arrivals[reply->narrivals++] = arrival;
     return BATCHMILL_OK;
 }
 
-static enum batchmill_code reply_read(struct bm_client_reply *reply, const char *stream,
-                                      const struct bm_client_ask *ask, bool is_member,
+static enum batchmill_code reply_take_batch(struct bm_client_reply *reply,
+                                            const struct bm_client_asked *asked,
+                                            struct bm_client_message *message,
+                                            struct batchmill_error *error)
+{
+    struct bm_client_batch *view = NULL;
+    struct bm_client_hold *hold = NULL;
+    enum batchmill_code code = bm_client_next_of(&reply->head, &view, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (view->places != NULL && (hold = bm_client_hold_new(asked->shared, view)) == NULL) {
+        reply->unmapped = true;
+        free(view);
+        return BATCHMILL_OK;
+    }
+    return reply_add(reply, view, hold, message, error);
+}
+
+static enum batchmill_code reply_read(struct bm_client_reply *reply,
+                                      const struct bm_client_asked *asked,
                                       struct bm_client_message *message,
                                       struct batchmill_error *error)
 {
@@ -63,25 +81,25 @@ static enum batchmill_code reply_read(struct bm_client_reply *reply, const char 
     enum batchmill_code code = bm_client_decode_next(
         bm_client_message_data(message), bm_client_message_size(message), &reply->head, error);
     if (code == BATCHMILL_OK)
-        code = reply_check(&reply->head, stream, ask, error);
+        code = reply_check(&reply->head, asked, error);
     if (code != BATCHMILL_OK || reply->head.nbatches == 0)
         return code;
-    if (is_member)
+    if (asked->is_member)
         reply->head.seq = BATCHMILL_UNSET;
+    reply->head.same_host = asked->shared != NULL;
     reply->arrivals = calloc(reply->head.nbatches, sizeof *reply->arrivals);
     if (reply->arrivals == NULL)
         return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a reply");
-    while (code == BATCHMILL_OK && reply->narrivals < reply->head.nbatches)
-        code = reply_take_batch(reply, message, error);
+    while (code == BATCHMILL_OK && !reply->unmapped && reply->narrivals < reply->head.nbatches)
+        code = reply_take_batch(reply, asked, message, error);
     return code;
 }
 
-void bm_client_reply_read(struct bm_client_reply *reply, const char *stream,
-                          const struct bm_client_ask *ask, bool is_member,
+void bm_client_reply_read(struct bm_client_reply *reply, const struct bm_client_asked *asked,
                           struct bm_client_message *message)
 {
     *reply = (struct bm_client_reply){0};
-    reply->code = reply_read(reply, stream, ask, is_member, message, &reply->error);
+    reply->code = reply_read(reply, asked, message, &reply->error);
 }
 
 void bm_client_reply_fini(struct bm_client_reply *reply)

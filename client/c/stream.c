@@ -15,11 +15,10 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "client/c/internal.h"
+#include "client/c/stream.h"
 
 enum {
-    NFLIGHTS = BM_CLIENT_ASKS_MAX + 1, // one for an ack alone
-    RETRY_MS = 100,                    // after trouble that may pass; doubles up to
+    RETRY_MS = 100, // after trouble that may pass; doubles up to
     RETRY_MAX_MS = 1000,
     CLOSE_MS = 1000, // what the server gets to confirm a close
     TICK_MS_MIN = 20,
@@ -28,52 +27,11 @@ enum {
 
 #define NS_PER_MS UINT64_C(1000000)
 
-struct flight { // one request under way
-    struct batchmill_stream *stream;
-    struct bm_client_call *call; // made at its first use
-    struct bm_buffer request;
-    struct bm_client_ask ask;
-    bool busy; // the mutex
-};
-
-struct batchmill_stream {
-    struct bm_node node; // in client->streams
-    struct batchmill_client *client;
-    struct bm_client_connection *connection;
-    struct bm_client_opened *opened; // of the first opening: what the user is told
-    char id[BM_CLIENT_ID_MAX + 1];   // of the last; changes only when nothing is under way
-    enum batchmill_on_error on_error;
-    bool traced, checked;
-    bool is_member; // of a cursor, where `first` is a ticket and not a seq
-    uint32_t wait_ms;
-    struct bm_cond changed; // for the consumer
-
-    // With the client's mutex:
-    struct bm_client_window window;
-    struct flight flights[NFLIGHTS];
-    unsigned nsenders; // threads that start flights right now, without the mutex
-    bool closing, cancelled;
-    struct batchmill_error trouble; // code OK: none
-    uint64_t trouble_ns;            // since when there is some that may pass; 0: there is none
-    unsigned npauses;               // how often it was waited for since then, longer each time
-    uint64_t retry_ns;              // when to try again, while that is waited for; else 0
-    uint64_t heard_ns;              // the last good reply
-    uint64_t asked_ns;              // since when the consumer waits for a batch; 0: it does not
-    struct batchmill_error stopped; // the failure that ended it; code OK: none
-    struct batchmill_stream *next_due;
-    struct flight *due_flight;
-};
-
-static void batch_drop(void *batch)
-{
-    batchmill_batch_free(batch);
-}
-
 // ---- Sending ----
 
-static struct flight *stream_free_flight(struct batchmill_stream *stream)
+static struct bm_client_flight *stream_free_flight(struct batchmill_stream *stream)
 {
-    for (unsigned i = 0; i < NFLIGHTS; i++) {
+    for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++) {
         if (!stream->flights[i].busy)
             return &stream->flights[i];
     }
@@ -102,10 +60,33 @@ static void stream_forget_trouble(struct batchmill_stream *stream)
 
 static void flight_done(void *context, struct bm_client_message *reply);
 
+// What was asked for by it may come by reference, if there is room for so many.
+static void flight_enter(struct bm_client_flight *flight, const struct bm_client_ask *ask)
+    BM_REQUIRES(flight->stream->client->mutex)
+{
+    const struct batchmill_stream *stream = flight->stream;
+    flight->busy = true;
+    flight->ask = *ask;
+    bool maps = stream->shared != NULL && !stream->unmapped &&
+                bm_client_shared_enter(stream->shared, ask->count);
+    flight->shared = maps ? stream->shared : NULL;
+}
+
+static void flight_leave(struct bm_client_flight *flight) BM_REQUIRES(flight->stream->client->mutex)
+{
+    if (flight->busy && flight->shared != NULL)
+        bm_client_shared_leave(flight->shared, flight->ask.count);
+    flight->busy = false;
+}
+
 // Without the mutex: nsenders keeps the stream alive.
-static void flight_send(struct flight *flight)
+static void flight_send(struct bm_client_flight *flight)
 {
     struct batchmill_stream *stream = flight->stream;
+    uint64_t held[BM_SHARED_HELD_MAX];
+    size_t nheld = 0;
+    if (stream->shared != NULL)
+        nheld = bm_client_shared_held(stream->shared, flight->ask.ack, held);
     const struct bm_client_next next = {
         .stream = stream->id,
         .first = flight->ask.first,
@@ -113,6 +94,9 @@ static void flight_send(struct flight *flight)
         .wait_ms = stream->wait_ms,
         .ack = flight->ask.ack,
         .waits = flight->ask.waits,
+        .same_host = flight->shared != NULL,
+        .nheld = nheld,
+        .held = held,
     };
     struct batchmill_error error;
     enum batchmill_code code = bm_client_encode_next(&next, &flight->request, &error);
@@ -125,7 +109,7 @@ static void flight_send(struct flight *flight)
         return;
     bm_client_explain(&error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     bm_mutex_lock(&stream->client->mutex);
-    flight->busy = false;
+    flight_leave(flight);
     bm_client_window_answered(&stream->window, &flight->ask, true);
     stream_trouble(stream, &error);
     bm_cond_signal(&stream->changed);
@@ -135,15 +119,14 @@ static void flight_send(struct flight *flight)
 // Sends what the window wants. Gives the mutex back meanwhile; false: there was nothing to send.
 static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->client->mutex)
 {
-    struct flight *due[NFLIGHTS];
+    struct bm_client_flight *due[BM_CLIENT_FLIGHTS];
     unsigned ndue = 0;
     struct bm_client_ask ask;
     if (stream->closing || stream->trouble.code != BATCHMILL_OK)
         return false;
     while (bm_client_window_next_ask(&stream->window, &ask)) {
-        struct flight *flight = stream_free_flight(stream);
-        flight->busy = true;
-        flight->ask = ask;
+        struct bm_client_flight *flight = stream_free_flight(stream);
+        flight_enter(flight, &ask);
         due[ndue++] = flight;
     }
     if (ndue == 0)
@@ -161,7 +144,7 @@ static bool stream_pump(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
 // ---- Receiving ----
 
 // True: this is the first good reply after the server said UNAVAILABLE.
-static bool stream_apply(struct batchmill_stream *stream, const struct flight *flight,
+static bool stream_apply(struct batchmill_stream *stream, const struct bm_client_flight *flight,
                          struct bm_client_reply *reply) BM_REQUIRES(stream->client->mutex)
 {
     if (reply->code == BATCHMILL_OK)
@@ -185,19 +168,28 @@ static bool stream_apply(struct batchmill_stream *stream, const struct flight *f
 
 static void flight_done(void *context, struct bm_client_message *message)
 {
-    struct flight *flight = context;
+    struct bm_client_flight *flight = context;
     struct batchmill_stream *stream = flight->stream;
     struct bm_client_reply reply;
     // Only the flight's own fields and what does not change while it is under way are looked at.
-    bm_client_reply_read(&reply, stream->id, &flight->ask, stream->is_member, message);
+    const struct bm_client_asked asked = {stream->id, &flight->ask, stream->is_member,
+                                          flight->shared};
+    bm_client_reply_read(&reply, &asked, message);
     bm_mutex_lock(&stream->client->mutex);
     bool back = stream_apply(stream, flight, &reply);
-    flight->busy = false;
+    bool unmapped = reply.unmapped && !stream->unmapped;
+    stream->unmapped |= reply.unmapped;
+    flight_leave(flight);
     bm_cond_signal(&stream->changed);
     stream_pump(stream);
     bm_mutex_unlock(&stream->client->mutex);
     if (back)
         bm_client_log(stream->client, "%s: the server answers again", stream->client->url);
+    if (unmapped)
+        bm_client_log(stream->client,
+                      "%s: cannot map a batch in the server's memory; from now on the stream's "
+                      "come by the socket",
+                      stream->client->url);
     bm_client_reply_fini(&reply);
     bm_client_message_unref(message);
 }
@@ -217,8 +209,7 @@ static void streams_keep_alive(void *context)
             !bm_client_window_keep_alive(&stream->window, &ask))
             continue;
         stream->due_flight = stream_free_flight(stream);
-        stream->due_flight->busy = true;
-        stream->due_flight->ask = ask;
+        flight_enter(stream->due_flight, &ask);
         stream->nsenders++;
         stream->next_due = due;
         due = stream;
@@ -235,8 +226,8 @@ static void streams_keep_alive(void *context)
     }
 }
 
-static enum batchmill_code client_start_timer(struct batchmill_client *client, uint32_t lease_ms,
-                                              struct batchmill_error *error)
+enum batchmill_code bm_client_keep_leases(struct batchmill_client *client, uint32_t lease_ms,
+                                          struct batchmill_error *error)
 {
     bm_mutex_lock(&client->mutex);
     bool running = client->timer != NULL;
@@ -258,98 +249,6 @@ static enum batchmill_code client_start_timer(struct batchmill_client *client, u
 }
 
 // ---- Opening ----
-
-static enum batchmill_code client_open(struct batchmill_client *client,
-                                       const struct bm_client_open *open,
-                                       struct bm_client_opened **ret_opened,
-                                       struct batchmill_error *error)
-{
-    struct bm_buffer request;
-    struct bm_client_message *reply = NULL;
-    struct bm_client_opened *opened = NULL;
-    bm_buffer_init(&request);
-    enum batchmill_code code = bm_client_encode_open(open, &request, error);
-    if (code == BATCHMILL_OK)
-        code = bm_client_exchange(client, &request, 0, client->timeout_ms, &reply, error);
-    if (code == BATCHMILL_OK)
-        code = bm_client_decode_open(bm_client_message_data(reply), bm_client_message_size(reply),
-                                     &opened, error);
-    bm_client_message_unref(reply);
-    bm_buffer_fini(&request);
-    if (code != BATCHMILL_OK)
-        return code;
-    if (opened->prefetch > BM_CLIENT_PREFETCH_MAX || opened->first_seq > UINT64_MAX / 2) {
-        bm_client_explain(error, BATCHMILL_DATA_LOSS,
-                          "the server's reply makes no sense: prefetch %u from batch %" PRIu64,
-                          opened->prefetch, opened->first_seq);
-        free(opened);
-        return BATCHMILL_DATA_LOSS;
-    }
-    *ret_opened = opened;
-    return BATCHMILL_OK;
-}
-
-// Takes `opened` on success.
-static enum batchmill_code stream_new(struct batchmill_client *client,
-                                      struct bm_client_opened *opened,
-                                      const struct batchmill_order *order, bool is_member,
-                                      struct batchmill_stream **ret_stream,
-                                      struct batchmill_error *error)
-{
-    struct batchmill_stream *stream = calloc(1, sizeof *stream);
-    bool automatic = order->prefetch == BATCHMILL_PREFETCH_AUTO;
-    if (stream == NULL || !bm_client_window_init(&stream->window, opened->first_seq,
-                                                 is_member ? UINT64_MAX : opened->batches,
-                                                 is_member ? 0 : opened->prefetch,
-                                                 !is_member && automatic, batch_drop)) {
-        free(stream);
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a stream");
-    }
-    enum batchmill_code code = client_start_timer(client, opened->lease_ms, error);
-    if (code == BATCHMILL_OK)
-        code = bm_client_enter_connection(client, &stream->connection, error);
-    if (code != BATCHMILL_OK) {
-        bm_client_window_fini(&stream->window);
-        free(stream);
-        return code;
-    }
-    stream->client = client;
-    stream->opened = opened;
-    strcpy(stream->id, opened->stream);
-    stream->on_error = order->on_error;
-    stream->traced = order->traced;
-    stream->checked = order->checked;
-    stream->is_member = is_member;
-    stream->wait_ms =
-        opened->lease_ms / 2 < BM_CLIENT_WAIT_MS ? opened->lease_ms / 2 + 1 : BM_CLIENT_WAIT_MS;
-    for (unsigned i = 0; i < NFLIGHTS; i++)
-        stream->flights[i].stream = stream;
-    bm_cond_init(&stream->changed);
-    *ret_stream = stream;
-    return BATCHMILL_OK;
-}
-
-enum batchmill_code bm_client_stream_open(struct batchmill_client *client, const char *pipeline,
-                                          const char *cursor, const struct batchmill_order *order,
-                                          struct batchmill_stream **ret_stream,
-                                          struct batchmill_error *error)
-{
-    const struct bm_client_open open = {pipeline, cursor, order, bm_client_nonce()};
-    struct bm_client_opened *opened = NULL;
-    struct batchmill_stream *stream = NULL;
-    enum batchmill_code code = client_open(client, &open, &opened, error);
-    if (code == BATCHMILL_OK)
-        code = stream_new(client, opened, order, cursor != NULL, &stream, error);
-    if (code != BATCHMILL_OK) { // what the server opened goes with its lease
-        free(opened);
-        return code;
-    }
-    bm_mutex_lock(&client->mutex);
-    bm_list_push_back(&client->streams, &stream->node);
-    bm_mutex_unlock(&client->mutex);
-    *ret_stream = stream;
-    return BATCHMILL_OK;
-}
 
 enum batchmill_code batchmill_gen_batch(struct batchmill_client *client, const char *pipeline,
                                         const struct batchmill_order *order,
@@ -375,7 +274,7 @@ static uint64_t stream_position(const struct batchmill_stream *stream)
 static bool stream_flies(const struct batchmill_stream *stream)
 {
     bool flies = false;
-    for (unsigned i = 0; i < NFLIGHTS; i++)
+    for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++)
         flies |= stream->flights[i].busy;
     return flies;
 }
@@ -395,49 +294,13 @@ static void stream_land(struct batchmill_stream *stream) BM_REQUIRES(stream->cli
            bm_cond_wait_until(&stream->changed, &stream->client->mutex, deadline_ns))
         ;
     bm_mutex_unlock(&stream->client->mutex);
-    for (unsigned i = 0; i < NFLIGHTS; i++) {
+    for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++) {
         bm_client_call_free(stream->flights[i].call);
         stream->flights[i].call = NULL;
     }
     bm_mutex_lock(&stream->client->mutex);
-    for (unsigned i = 0; i < NFLIGHTS; i++)
-        stream->flights[i].busy = false;
-}
-
-static enum batchmill_code stream_open_again(struct batchmill_stream *stream,
-                                             struct bm_client_opened **ret_opened,
-                                             struct batchmill_error *error)
-{
-    char *position = NULL;
-    if (asprintf(&position, "%s.%" PRIu64, stream->opened->position_stem, stream->window.want) < 0)
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a position");
-    struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS; // the position has all of it
-    order.shard_count = 0;
-    order.prefetch = stream->window.narrow ? BATCHMILL_PREFETCH_AUTO : stream->opened->prefetch;
-    order.on_error = stream->on_error;
-    order.traced = stream->traced;
-    order.checked = stream->checked;
-    order.position = position;
-    const struct bm_client_open open = {"", NULL, &order, bm_client_nonce()};
-    enum batchmill_code code = client_open(stream->client, &open, ret_opened, error);
-    free(position);
-    return code;
-}
-
-static enum batchmill_code stream_check_again(const struct batchmill_stream *stream,
-                                              const struct bm_client_opened *opened,
-                                              struct batchmill_error *error)
-{
-    if (opened->first_seq != stream->window.want)
-        return bm_client_fail(error, BATCHMILL_DATA_LOSS,
-                              "the server opened the stream at another batch: expected %" PRIu64
-                              ", got %" PRIu64,
-                              stream->window.want, opened->first_seq);
-    bm_client_log(stream->client,
-                  "%s: the server does not know the stream any more; opened it again at batch "
-                  "%" PRIu64,
-                  stream->client->url, opened->first_seq);
-    return BATCHMILL_OK;
+    for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++)
+        flight_leave(&stream->flights[i]);
 }
 
 static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
@@ -447,15 +310,16 @@ static enum batchmill_code stream_reopen(struct batchmill_stream *stream,
     struct bm_client_opened *opened = NULL;
     stream_land(stream);
     bm_mutex_unlock(&stream->client->mutex);
-    enum batchmill_code code = stream_open_again(stream, &opened, error);
-    if (code == BATCHMILL_OK)
-        code = stream_check_again(stream, opened, error);
-    bm_mutex_lock(&stream->client->mutex);
-    if (code != BATCHMILL_OK) {
-        free(opened);
-        return code;
+    enum batchmill_code code = bm_client_stream_open_again(stream, &opened, error);
+    if (code == BATCHMILL_OK) { // nothing is under way: nobody else looks at it
+        bm_client_shared_unref(stream->shared);
+        stream->shared = bm_client_map_server(stream->client, opened);
     }
+    bm_mutex_lock(&stream->client->mutex);
+    if (code != BATCHMILL_OK)
+        return code;
     bm_client_window_rewind(&stream->window, opened->batches);
+    stream->unmapped = false; // what could not be mapped went with the server, or with the lease
     strcpy(stream->id, opened->stream);
     stream->heard_ns = bm_client_now_ns();
     stream->trouble.code = BATCHMILL_OK;
@@ -762,7 +626,10 @@ static void stream_close_there(struct batchmill_stream *stream)
         return;
     bm_buffer_init(&request);
     uint32_t timeout_ms = client->timeout_ms < CLOSE_MS ? client->timeout_ms : CLOSE_MS;
-    if (bm_client_encode_close(stream->id, stream->window.want, &request, NULL) == BATCHMILL_OK &&
+    uint64_t want = stream->window.want, held[BM_SHARED_HELD_MAX];
+    bool held_none =
+        stream->shared != NULL && bm_client_shared_held(stream->shared, want, held) == 0;
+    if (bm_client_encode_close(stream->id, want, held_none, &request, NULL) == BATCHMILL_OK &&
         bm_client_exchange(client, &request, 0, timeout_ms, &reply, NULL) == BATCHMILL_OK)
         bm_client_message_unref(reply);
     bm_buffer_fini(&request);
@@ -783,10 +650,11 @@ void batchmill_stream_close(struct batchmill_stream *stream)
     bm_mutex_lock(&stream->client->mutex);
     stream_land(stream);
     bm_mutex_unlock(&stream->client->mutex);
-    for (unsigned i = 0; i < NFLIGHTS; i++)
+    for (unsigned i = 0; i < BM_CLIENT_FLIGHTS; i++)
         bm_buffer_fini(&stream->flights[i].request);
     bm_client_leave_connection(client, stream->connection);
     bm_client_window_fini(&stream->window);
+    bm_client_shared_unref(stream->shared);
     bm_cond_fini(&stream->changed);
     free(stream->opened);
     free(stream);

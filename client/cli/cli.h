@@ -38,6 +38,7 @@ struct cli_target {
     const char *token_file;
     const char *tls_ca, *tls_server_name, *tls_certificate, *tls_key;
     uint32_t timeout_ms;
+    bool no_shared_memory;
     struct batchmill_client *client;
     struct bm_server *embedded; // with --config
     void *embedded_config;

@@ -19,6 +19,7 @@ enum {
     KEY_MEMORY,
     KEY_CHECK,
     KEY_INSECURE,
+    KEY_NO_SHARED,
     KEY_TOKEN_FILE,
     KEY_TLS_CERTIFICATE,
     KEY_TLS_KEY,
@@ -36,7 +37,7 @@ struct serve {
     struct bm_tls_files tls;
     const char *listen[BM_LISTEN_MAX];
     unsigned nlisten, workers;
-    bool has_workers, has_memory, check, insecure, json;
+    bool has_workers, has_memory, check, insecure, no_shared_memory, json;
     uint64_t memory_bytes, drain_seconds;
     enum bm_log_level level;
 };
@@ -58,6 +59,8 @@ static const struct argp_option serve_options[] = {
      "over tls+tcp://, serve only clients with a certificate of these authorities", 0},
     {"insecure", KEY_INSECURE, NULL, 0, "listen on other addresses than loopback without a token",
      0},
+    {"no-shared-memory", KEY_NO_SHARED, NULL, 0,
+     "send every batch by the socket, also to clients on this host", 0},
     {"drain", KEY_DRAIN, "SECONDS", 0,
      "after SIGTERM, wait this long for open streams; default 30. A second signal ends at once", 0},
     {"log-format", KEY_LOG_FORMAT, "text|json", 0, "default text (logfmt), on standard error", 0},
@@ -117,6 +120,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INSECURE:
         serve->insecure = true;
+        return 0;
+    case KEY_NO_SHARED:
+        serve->no_shared_memory = true;
         return 0;
     case KEY_TOKEN_FILE:
         serve->token_file = arg;
@@ -229,6 +235,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
         .token = serve->token.size == 0 ? NULL : &serve->token,
         .tls = serve_tls(serve, &config->tls),
         .insecure = serve->insecure,
+        .no_shared_memory = serve->no_shared_memory,
     };
     if (serve->nlisten > 0) {
         server_config.listen = serve->listen;

@@ -36,21 +36,21 @@ static json_t *json_counts(const struct batchmill_status *status)
             json_object_set_new(answered, batchmill_code_name((enum batchmill_code)code),
                                 json_integer((json_int_t)status->answered[code]));
     }
-    return json_pack("{s:s, s:f, s:b, s:i, s:i, s:i, s:i, s:I, s:{s:i, s:i, s:i, s:i}, s:I, s:I, "
-                     "s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
-                     "version", status->version, "uptime_seconds", status->uptime_seconds,
-                     "draining", status->draining, "workers", (int)status->workers, "pipelines",
-                     (int)status->pipelines, "streams", (int)status->streams, "runs",
-                     (int)status->runs, "batches", (json_int_t)status->batches, "jobs", "ready",
-                     (int)status->jobs_ready, "running", (int)status->jobs_running, "parked",
-                     (int)status->jobs_parked, "waiting", (int)status->jobs_waiting,
-                     "memory_used_bytes", (json_int_t)status->memory_used_bytes, "memory_bytes",
-                     (json_int_t)status->memory_bytes, "answered", answered, "connections", "open",
-                     (json_int_t)connections->open, "unsent_bytes",
-                     (json_int_t)connections->unsent_bytes, "accepted",
-                     (json_int_t)connections->accepted, "refused", (json_int_t)connections->refused,
-                     "no_greeting", (json_int_t)connections->no_greeting, "bad_frame",
-                     (json_int_t)connections->bad_frame, "slow", (json_int_t)connections->slow);
+    return json_pack(
+        "{s:s, s:f, s:b, s:i, s:i, s:i, s:i, s:I, s:I, s:{s:i, s:i, s:i, s:i}, s:I, s:I, "
+        "s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
+        "version", status->version, "uptime_seconds", status->uptime_seconds, "draining",
+        status->draining, "workers", (int)status->workers, "pipelines", (int)status->pipelines,
+        "streams", (int)status->streams, "runs", (int)status->runs, "batches",
+        (json_int_t)status->batches, "shared_batches", (json_int_t)status->shared_batches, "jobs",
+        "ready", (int)status->jobs_ready, "running", (int)status->jobs_running, "parked",
+        (int)status->jobs_parked, "waiting", (int)status->jobs_waiting, "memory_used_bytes",
+        (json_int_t)status->memory_used_bytes, "memory_bytes", (json_int_t)status->memory_bytes,
+        "answered", answered, "connections", "open", (json_int_t)connections->open, "unsent_bytes",
+        (json_int_t)connections->unsent_bytes, "accepted", (json_int_t)connections->accepted,
+        "refused", (json_int_t)connections->refused, "no_greeting",
+        (json_int_t)connections->no_greeting, "bad_frame", (json_int_t)connections->bad_frame,
+        "slow", (json_int_t)connections->slow);
 }
 
 static bool print_json(const struct batchmill_status *status)
@@ -68,8 +68,9 @@ static void print_text(const struct batchmill_status *status)
     printf("batchmill %s, up for %.0f s%s\n", status->version, status->uptime_seconds,
            status->draining ? ", draining" : "");
     printf("%" PRIu32 " workers, %" PRIu32 " pipelines, %" PRIu32 " streams, %" PRIu32
-           " runs, %" PRIu64 " batches so far\n",
-           status->workers, status->pipelines, status->streams, status->runs, status->batches);
+           " runs, %" PRIu64 " batches so far, of which %" PRIu64 " sent by reference\n",
+           status->workers, status->pipelines, status->streams, status->runs, status->batches,
+           status->shared_batches);
     printf("batches now: %" PRIu32 " ready for a worker, %" PRIu32 " on one, %" PRIu32
            " wait for a lock, %" PRIu32 " wait without a worker\n",
            status->jobs_ready, status->jobs_running, status->jobs_parked, status->jobs_waiting);

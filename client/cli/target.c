@@ -16,7 +16,8 @@ enum {
     KEY_TLS_CA,
     KEY_TLS_SERVER_NAME,
     KEY_TLS_CERTIFICATE,
-    KEY_TLS_KEY
+    KEY_TLS_KEY,
+    KEY_NO_SHARED,
 };
 
 static const struct argp_option target_options[] = {
@@ -41,6 +42,8 @@ static const struct argp_option target_options[] = {
     {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0,
      "for a server that asks for one, with --tls-key, in PEM", 1},
     {"tls-key", KEY_TLS_KEY, "FILE", 0, "the certificate's key, in PEM; mode 0600", 1},
+    {"no-shared-memory", KEY_NO_SHARED, NULL, 0,
+     "let every batch come by the socket, also from a server on this host", 1},
     {0},
 };
 
@@ -71,6 +74,9 @@ static error_t target_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_TLS_KEY:
         target->tls_key = arg;
+        return 0;
+    case KEY_NO_SHARED:
+        target->no_shared_memory = true;
         return 0;
     case ARGP_KEY_END:
         if (target->token_file != NULL && target->config != NULL)
@@ -166,6 +172,7 @@ static enum batchmill_code target_connect(struct cli_target *target, const char 
         .tls_server_name = target->tls_server_name,
         .tls_certificate_file = target->tls_certificate,
         .tls_key_file = target->tls_key,
+        .no_shared_memory = target->no_shared_memory,
     };
     enum batchmill_code code = batchmill_connect(url, &options, &target->client, error);
     bm_token_fini(&token);

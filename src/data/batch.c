@@ -15,6 +15,7 @@ struct bm_block { // a cache line of its own; the data of an own block follow it
     bool lent;
     void (*release)(void *owner);
     void *owner;
+    struct bm_shared *shared; // where the data are, or NULL
 };
 
 struct bm_block *bm_block_new(uint64_t size_bytes)
@@ -43,6 +44,22 @@ struct bm_block *bm_block_lend(void *data, uint64_t size_bytes, void (*release)(
     return block;
 }
 
+struct bm_block *bm_block_new_shared(uint64_t size_bytes)
+{
+    struct bm_shared *shared = bm_shared_new(size_bytes);
+    struct bm_block *block = NULL;
+    if (shared != NULL)
+        block = aligned_alloc(BM_TENSOR_ALIGNMENT, sizeof *block);
+    if (block == NULL) {
+        bm_shared_free(shared);
+        return NULL;
+    }
+    *block = (struct bm_block){
+        .data = bm_shared_data(shared), .size_bytes = size_bytes, .shared = shared};
+    atomic_init(&block->refs, 1);
+    return block;
+}
+
 struct bm_block *bm_block_ref(struct bm_block *block)
 {
     if (block != NULL)
@@ -55,6 +72,7 @@ struct bm_block *bm_block_unref(struct bm_block *block)
     if (block != NULL && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1) {
         if (block->lent && block->release != NULL)
             block->release(block->owner);
+        bm_shared_free(block->shared);
         free(block);
     }
     return NULL;
@@ -77,7 +95,19 @@ bool bm_block_writable(const struct bm_block *block)
 
 bool bm_block_owned(const struct bm_block *block, unsigned references)
 {
-    return !block->lent && atomic_load_explicit(&block->refs, memory_order_acquire) == references;
+    return !block->lent && (block->shared == NULL || !bm_shared_tainted(block->shared)) &&
+           atomic_load_explicit(&block->refs, memory_order_acquire) == references;
+}
+
+const struct bm_shared *bm_block_shared(const struct bm_block *block)
+{
+    return block->shared;
+}
+
+void bm_block_taint(struct bm_block *block)
+{
+    if (block->shared != NULL)
+        bm_shared_taint(block->shared);
 }
 
 // ---- Batches ----
@@ -128,11 +158,14 @@ void bm_batch_fini(struct bm_batch *batch)
 }
 
 static enum bm_status tensor_alloc(struct bm_tensor *tensor, uint64_t rows, uint64_t row_bytes,
-                                   const char *name, struct bm_error *err)
+                                   bool shared, const char *name, struct bm_error *err)
 {
     uint64_t size_bytes;
     struct bm_block *block = NULL;
-    if (bm_size_mul(rows, row_bytes, &size_bytes))
+    bool counted = bm_size_mul(rows, row_bytes, &size_bytes);
+    if (counted && shared && size_bytes >= BM_SHARED_BYTES_MIN)
+        block = bm_block_new_shared(size_bytes);
+    if (counted && block == NULL)
         block = bm_block_new(size_bytes);
     if (block == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, name,
@@ -149,7 +182,7 @@ enum bm_status bm_batch_alloc(struct bm_batch *batch, unsigned c, struct bm_erro
     const struct bm_component *component = &batch->schema->components[c];
     BM_ASSERT(!component->ragged && batch->tensors[c].block == NULL);
     return tensor_alloc(&batch->tensors[c], batch->nitems, bm_component_item_bytes(component),
-                        component->name, err);
+                        batch->shared, component->name, err);
 }
 
 enum bm_status bm_batch_alloc_ragged(struct bm_batch *batch, unsigned c, struct bm_block *offsets,
@@ -160,8 +193,9 @@ enum bm_status bm_batch_alloc_ragged(struct bm_batch *batch, unsigned c, struct 
     BM_ASSERT(component->ragged && tensor->block == NULL);
     BM_ASSERT(bm_block_size(offsets) == (batch->nitems + 1) * sizeof(uint64_t));
     const uint64_t *starts = bm_block_data(offsets);
-    enum bm_status status = tensor_alloc(tensor, starts[batch->nitems],
-                                         bm_component_item_bytes(component), component->name, err);
+    enum bm_status status =
+        tensor_alloc(tensor, starts[batch->nitems], bm_component_item_bytes(component), false,
+                     component->name, err);
     if (status != BM_OK)
         return status;
     tensor->offsets_block = bm_block_ref(offsets);
@@ -179,11 +213,14 @@ void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *f
     bm_block_ref(tensor->offsets_block);
 }
 
-static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes, struct bm_tensor *from)
+static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes, bool shared,
+                           struct bm_tensor *from)
 {
     struct bm_block *block = from->block;
     if (block == NULL || bm_block_size(block) != size_bytes || !bm_block_writable(block))
         return false;
+    if (shared && size_bytes >= BM_SHARED_BYTES_MIN && bm_block_shared(block) == NULL)
+        return false; // of when nobody was to map it
     *to =
         (struct bm_tensor){.block = block, .data = bm_block_data(block), .size_bytes = size_bytes};
     from->block = NULL;
@@ -199,7 +236,7 @@ void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from)
             !bm_size_mul(to->nitems, bm_component_item_bytes(component), &size_bytes))
             continue;
         for (unsigned k = 0; k < from->schema->ncomponents; k++) {
-            if (tensor_salvage(&to->tensors[c], size_bytes, &from->tensors[k]))
+            if (tensor_salvage(&to->tensors[c], size_bytes, to->shared, &from->tensors[k]))
                 break;
         }
     }
@@ -210,6 +247,13 @@ void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, un
     tensor_fini(&to->tensors[to_c]);
     to->tensors[to_c] = from->tensors[from_c];
     from->tensors[from_c] = (struct bm_tensor){0};
+}
+
+bool bm_batch_maps(const struct bm_batch *batch, unsigned c)
+{
+    const struct bm_tensor *tensor = &batch->tensors[c];
+    return !batch->schema->components[c].ragged && tensor->block != NULL &&
+           tensor->size_bytes > 0 && bm_block_shared(tensor->block) != NULL;
 }
 
 uint64_t bm_batch_bytes(const struct bm_batch *batch)

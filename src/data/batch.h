@@ -10,11 +10,15 @@
 
 #include "base/error.h"
 #include "data/schema.h"
+#include "data/shared.h"
 
 enum { BM_TENSOR_ALIGNMENT = 64 }; // of the first byte of every block that bm_block_new() makes
 
 struct bm_block;
 struct bm_block *bm_block_new(uint64_t size_bytes); // not zeroed; NULL when out of memory
+// One that a client on this host may map, as long as it is referred to. NULL: there is none to be
+// had.
+struct bm_block *bm_block_new_shared(uint64_t size_bytes);
 // Lends memory that somebody else owns: read-only, `release(owner)` is called at the last unref.
 struct bm_block *bm_block_lend(void *data, uint64_t size_bytes, void (*release)(void *owner),
                                void *owner);
@@ -22,8 +26,11 @@ struct bm_block *bm_block_ref(struct bm_block *block);
 struct bm_block *bm_block_unref(struct bm_block *block); // returns NULL; NULL is fine
 void *bm_block_data(struct bm_block *block);
 uint64_t bm_block_size(const struct bm_block *block);
-bool bm_block_writable(const struct bm_block *block); // one reference, not lent
-// Not lent, and all its references are these: whoever holds them may write.
+const struct bm_shared *bm_block_shared(const struct bm_block *block); // NULL: it is not
+// A client may see it for longer than anybody here refers to it: nobody writes it any more.
+void bm_block_taint(struct bm_block *block);
+bool bm_block_writable(const struct bm_block *block); // one reference, not lent, not tainted
+// Neither lent nor tainted, and all its references are these: whoever holds them may write.
 bool bm_block_owned(const struct bm_block *block, unsigned references);
 
 struct bm_tensor { // of component c of the batch's schema; all zero = not there yet
@@ -38,6 +45,7 @@ struct bm_batch {
     const struct bm_schema *schema; // borrowed from the pipeline
     struct bm_tensor *tensors;      // [schema->ncomponents]
     bool tensors_borrowed;          // by bm_batch_init_in()
+    bool shared;                    // large dense components get blocks that clients may map
     uint64_t nitems;
     const uint64_t *items;       // [nitems] index of each item in the source; borrowed
     const uint64_t *item_epochs; // [nitems] epoch of each item; borrowed
@@ -64,6 +72,9 @@ void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *f
 // of `to` without memory need, and that nobody else refers to. bm_batch_alloc() gives the rest.
 void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from);
 void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, unsigned from_c);
+
+// Whether component `c` lies in a block that a client may map.
+bool bm_batch_maps(const struct bm_batch *batch, unsigned c);
 
 uint64_t bm_batch_bytes(const struct bm_batch *batch); // values and offsets of all tensors
 // Where the rows [first, first + count) of component c lie, and how many elements they have.

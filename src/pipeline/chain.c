@@ -8,6 +8,7 @@ void work_batch_init(const struct bm_work *work, const struct bm_batch *in, stru
     bool second = in->tensors == work->tensors;
     bm_batch_init_in(out, schema, work->tensors + (second ? work->pipeline->components_max : 0),
                      work->items, work->epochs, work->batch.nitems);
+    out->shared = work->shared;
 }
 
 // ---- Memory ----
@@ -138,6 +139,7 @@ enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struc
         } else {
             bm_batch_init_in(&chain->batches[n + 1], &action->schema, between, work->items,
                              work->epochs, chain->batches[0].nitems);
+            chain->batches[n + 1].shared = work->shared;
             between += action->schema.ncomponents;
         }
         if (chain_lay_out(action, chain->batches, n, failure->error) != BM_OK) {

@@ -35,6 +35,7 @@ struct bm_job { // one batch in flight; lives in a slot of its stream's window
     bool first_in_line;         // in scheduler->granted, while READY
     atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
                                 // workers without the mutex
+    bool shared;                // its large tensors may be mapped by a client
     bool standing;              // uses the memory that its stream always has for one batch
     uint64_t reserved_bytes;    // of the memory for windows, unless it is standing
 
@@ -72,6 +73,7 @@ struct bm_stream {
     struct bm_stream_listener *listener;
     enum bm_on_error on_error;
     bool traced, closed, stopped;
+    bool shared; // its client maps large tensors
     char id[BM_STREAM_ID_MAX + 1];
 
     // first_seq <= asked <= committed <= created; created <= asked + width

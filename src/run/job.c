@@ -115,6 +115,7 @@ void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
         .stream = stream,
         .seq = seq,
         .outcome = outcome,
+        .shared = stream->shared,
         .standing = standing,
         .reserved_bytes = standing ? 0 : stream->batch_bytes,
         .result = stillborn ? BM_RESULT_FAIL : BM_RESULT_OK,
@@ -295,6 +296,7 @@ static bool job_begin_work(struct bm_job *job)
     work->stream = stream->id;
     work->attempt = 1;
     work->host = &job->host;
+    work->shared = job->shared;
     outcome->epoch = work->epoch;
     outcome->nitems = work->batch.nitems;
     return true;

@@ -175,6 +175,24 @@ void scheduler_discard(struct bm_scheduler *scheduler, struct bm_outcome *outcom
     scheduler->garbage = outcome;
 }
 
+bool bm_scheduler_keep(struct bm_scheduler *scheduler, struct bm_outcome *outcome)
+{
+    if (!scheduler_reserve(scheduler, outcome->bytes))
+        return false;
+    bm_outcome_ref(outcome);
+    return true;
+}
+
+void bm_scheduler_give_back(struct bm_scheduler *scheduler, struct bm_outcome *outcome)
+{
+    uint64_t bytes = outcome->bytes;
+    if (bm_outcome_shared(outcome)) // it may be in a chain of others
+        bm_outcome_unref(outcome);
+    else
+        scheduler_discard(scheduler, outcome);
+    scheduler_unreserve(scheduler, bytes);
+}
+
 struct bm_outcome *bm_scheduler_garbage(struct bm_scheduler *scheduler)
 {
     struct bm_outcome *chain = scheduler->garbage;

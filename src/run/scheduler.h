@@ -97,6 +97,10 @@ void bm_stream_ask(struct bm_stream *stream, uint64_t seq);
 // before.
 void bm_stream_widen(struct bm_stream *stream, unsigned width);
 
+// Whether from now on the large tensors of new batches lie in blocks that clients on this host may
+// map.
+void bm_stream_share(struct bm_stream *stream, bool shared);
+
 enum bm_got {
     BM_GOT_OUTCOME,  // *ret_outcome is referenced for the caller
     BM_GOT_NOT_YET,  // in the window, but not ready
@@ -149,6 +153,13 @@ void bm_outcomes_free(struct bm_outcome *chain);
 unsigned bm_job_next_step(const struct bm_job *job);
 uint64_t bm_job_seq(const struct bm_job *job);
 const struct bm_stream *bm_job_stream(const struct bm_job *job);
+
+// ---- Batches that outlive their place in a window ----
+
+// Takes a reference, and the batch's bytes once more out of the budget for windows. False: there
+// are not so many left.
+bool bm_scheduler_keep(struct bm_scheduler *scheduler, struct bm_outcome *outcome);
+void bm_scheduler_give_back(struct bm_scheduler *scheduler, struct bm_outcome *outcome);
 
 // ---- Figures ----
 

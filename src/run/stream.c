@@ -434,6 +434,11 @@ void bm_stream_widen(struct bm_stream *stream, unsigned width)
         stream_fill(stream);
 }
 
+void bm_stream_share(struct bm_stream *stream, bool shared)
+{
+    stream->shared = shared;
+}
+
 struct bm_stream_counts bm_stream_counts(const struct bm_stream *stream)
 {
     struct bm_stream_counts counts = stream->counts;

@@ -70,11 +70,12 @@ void bench_config_clean(const char *folder);
 
 // ---- Measurements ----
 
-bench_measure bench_stream_remote; // work: struct bench_stream
-bench_measure bench_raw_tcp;       // the same
-bench_measure bench_shm_ring;      // the same
-bench_measure bench_latency;       // p50 in us of a ready batch of 1 KiB
-bench_measure bench_nng_echo;      // p50 in us of as many bytes
+bench_measure bench_stream_remote;    // by the socket; work: struct bench_stream
+bench_measure bench_stream_same_host; // by reference; the same
+bench_measure bench_raw_tcp;          // the same
+bench_measure bench_shm_ring;         // the same
+bench_measure bench_latency;          // p50 in us of a ready batch of 1 KiB
+bench_measure bench_nng_echo;         // p50 in us of as many bytes
 // Streams served, their fairness, MB above the budget, p99 in us of 100 streams and of all.
 bench_measure bench_streams;
 bench_measure bench_epoch; // ms to the first batch, MB of the server, and with few items

@@ -108,9 +108,10 @@ static void stream_check(enum batchmill_code code, const struct batchmill_error 
         bench_die("client", error->text);
 }
 
-void bench_stream_remote(const struct bench_setup *setup, const void *work, double *values)
+static void stream_measure(const struct bench_setup *setup, const struct bench_stream *wanted,
+                           bool by_socket, double *values)
 {
-    const struct bench_stream *wanted = work;
+    const struct batchmill_options options = {.no_shared_memory = by_socket};
     struct batchmill_error error = {0};
     struct batchmill_client *client = NULL;
     struct batchmill_stream *stream = NULL;
@@ -120,7 +121,7 @@ void bench_stream_remote(const struct bench_setup *setup, const void *work, doub
     order.seed = 7;
     order.n_iters = bench_stream_batches(setup, wanted);
     order.prefetch = wanted->prefetch;
-    stream_check(batchmill_connect(setup->server.url, NULL, &client, &error), &error);
+    stream_check(batchmill_connect(setup->server.url, &options, &client, &error), &error);
     double start = bench_now();
     stream_check(batchmill_gen_batch(client, wanted->pipeline, &order, &stream, &error), &error);
     uint64_t bytes = 0, taken = 0;
@@ -140,4 +141,14 @@ void bench_stream_remote(const struct bench_setup *setup, const void *work, doub
     batchmill_stream_close(stream);
     batchmill_disconnect(client);
     values[0] = bench_stream_value(wanted, (double)taken / seconds);
+}
+
+void bench_stream_remote(const struct bench_setup *setup, const void *work, double *values)
+{
+    stream_measure(setup, work, true, values);
+}
+
+void bench_stream_same_host(const struct bench_setup *setup, const void *work, double *values)
+{
+    stream_measure(setup, work, false, values);
 }

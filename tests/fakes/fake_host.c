@@ -28,12 +28,13 @@ static uint64_t no_time(const struct bm_job *job)
     return 0;
 }
 
-static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed, const char *token)
+static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed, const char *token,
+                       uint64_t memory_bytes)
 {
     *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random},
                                .token = {.size = strlen(token)}};
     strcpy(host->token.text, token);
-    mill_init(&host->mill, nworkers, seed, 0, NULL);
+    mill_init(&host->mill, nworkers, seed, memory_bytes, NULL);
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
     const struct bm_session_config config = {
         .scheduler = host->mill.scheduler,
@@ -41,6 +42,7 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
         .catalog = host->catalog,
         .host = &host->base,
         .token = host->token.size == 0 ? NULL : &host->token,
+        .same_host = &host->same_host,
         .workers = 2,
         .lease_ms = FAKE_LEASE_MS,
     };
@@ -51,19 +53,29 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
 
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
 {
-    host_start(host, nworkers, seed, "");
+    host_start(host, nworkers, seed, "", 0);
 }
 
-void fake_host_init_with_token(struct fake_host *host, const char *token)
+static void host_start_plain(struct fake_host *host, const char *token, uint64_t memory_bytes)
 {
-    host_start(host, 1, 1, token); // one worker: actions `hand` wait in the order of seq
+    host_start(host, 1, 1, token, memory_bytes); // one worker: actions `hand` wait in order of seq
     host->mill.executor.eager = true;
     host->mill.executor.duration = no_time;
 }
 
 void fake_host_init(struct fake_host *host)
 {
-    fake_host_init_with_token(host, "");
+    host_start_plain(host, "", 0);
+}
+
+void fake_host_init_with_token(struct fake_host *host, const char *token)
+{
+    host_start_plain(host, token, 0);
+}
+
+void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes)
+{
+    host_start_plain(host, "", memory_bytes);
 }
 
 void fake_host_fini(struct fake_host *host)
@@ -99,6 +111,7 @@ struct fake_call *fake_call(struct fake_host *host, enum bm_call_kind kind,
     assert_non_null(call);
     request.kind = kind;
     call->exchange.request = request;
+    call->exchange.same_host = host->local;
     executor->enter(executor);
     bm_session_request(host->session, &call->exchange);
     executor->leave(executor);

@@ -16,12 +16,15 @@ struct fake_host {
     struct bm_session *session;
     struct bm_token token; // size 0: none
     uint64_t random;       // what the next draw gives, counted up and mixed
+    struct bm_same_host same_host;
+    bool local; // calls come from the same host
 };
 
 void fake_host_init(struct fake_host *host);
 // Steps take time, and the seed picks what happens next: drive it with fake_executor_step().
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed);
 void fake_host_init_with_token(struct fake_host *host, const char *token); // calls must have it
+void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes); // its budget
 void fake_host_fini(struct fake_host *host); // closes the session, asserts that nothing is left
 struct bm_pipeline *fake_host_add(struct fake_host *host, const char *name, uint64_t nitems,
                                   const char *actions_yaml); // borrowed

@@ -34,8 +34,8 @@ static void tensor_make(struct bm_batch *batch, unsigned c)
         batch->tensors[c].data[i] = (unsigned char)(i + 1);
 }
 
-struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
-                                uint64_t seq, uint64_t nitems)
+static struct bm_outcome *outcome_make(struct bm_pipeline *pipeline, const struct bm_schema *schema,
+                                       uint64_t seq, uint64_t nitems, bool shared)
 {
     struct bm_outcome *outcome = bm_outcome_new(seq, 0);
     assert_non_null(outcome);
@@ -49,10 +49,23 @@ struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_sc
     for (uint64_t i = 0; i < nitems; i++)
         work->items[i] = 10 * seq + i;
     assert_int_equal(bm_batch_init(&work->batch, schema, work->items, NULL, nitems, NULL), BM_OK);
+    work->batch.shared = shared;
     for (unsigned c = 0; c < schema->ncomponents; c++)
         tensor_make(&work->batch, c);
     outcome->bytes = bm_batch_bytes(&work->batch);
     return outcome;
+}
+
+struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
+                                uint64_t seq, uint64_t nitems)
+{
+    return outcome_make(pipeline, schema, seq, nitems, false);
+}
+
+struct bm_outcome *fake_shared_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
+                                       uint64_t seq, uint64_t nitems)
+{
+    return outcome_make(pipeline, schema, seq, nitems, true);
 }
 
 struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,

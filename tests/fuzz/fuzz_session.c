@@ -434,7 +434,7 @@ static void named_take(struct fuzz_bytes *input, struct bm_buffer *bytes)
     const struct opened *opened = opened_take(input, id);
     switch (what % 6) {
     case 0:
-        bm_client_encode_close(id, opened->seen, bytes, NULL);
+        bm_client_encode_close(id, opened->seen, false, bytes, NULL);
         break;
     case 1:
         bm_client_encode_get_run(id, what * 100, bytes, NULL);

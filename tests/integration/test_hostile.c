@@ -267,7 +267,7 @@ static struct bm_buffer greedy_frame(void)
 {
     struct batchmill_order order = client_order(0);
     order.batch_size = 1 << 17;
-    const struct bm_client_open open = {"large", NULL, &order, 0};
+    const struct bm_client_open open = {"large", NULL, &order, 0, false};
     struct bm_buffer request;
     bm_buffer_init(&request);
     assert_int_equal(bm_client_encode_open(&open, &request, NULL), BATCHMILL_OK);

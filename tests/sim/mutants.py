@@ -182,7 +182,7 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
         "        if ((starved && stream->window > 99) || stream->on_error == BM_ON_ERROR_STOP) {",
     ),
     "opened again one batch too far": (
-        "client/c/stream.c",
+        "client/c/stream_open.c",
         "stream->opened->position_stem, stream->window.want) < 0)",
         "stream->opened->position_stem, stream->window.want + 1) < 0)",
     ),

@@ -86,7 +86,7 @@ static void no_altered_bit_of_a_request_does_harm(void **state)
     const struct bm_client_open open = {.pipeline = "digits", .order = &order, .nonce = 5};
     bm_client_encode_open(&open, &request, NULL);
     flip_request(&request);
-    bm_client_encode_close("0123456789abcdef", 3, &request, NULL);
+    bm_client_encode_close("0123456789abcdef", 3, false, &request, NULL);
     flip_request(&request);
     bm_client_encode_status(&request, NULL);
     flip_request(&request);

@@ -75,6 +75,7 @@ static void an_order_is_sent_as_it_was_given(void **state)
     order.on_error = BATCHMILL_REPORT;
     order.position = "bm2.x.1";
     order.traced = true;
+    open.same_host = true;
     open.cursor = "shared";
     assert_int_equal(bm_client_encode_open(&open, &fixture->out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
@@ -91,6 +92,34 @@ static void an_order_is_sent_as_it_was_given(void **state)
     assert_string_equal(request.open.position, "bm2.x.1");
     assert_string_equal(request.open.cursor, "shared");
     assert_true(request.open.traced);
+    assert_true(request.open.same_host);
+    bm_request_fini(&request);
+}
+
+static void what_is_held_has_to_rise_and_to_be_few(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t held[BM_SHARED_HELD_MAX + 1] = {4, 3};
+    struct bm_client_next next = {.stream = "s-1", .nheld = 2, .held = held};
+    struct bm_request request;
+    struct bm_error error;
+    assert_int_equal(bm_client_encode_next(&next, &fixture->out, NULL), BATCHMILL_OK);
+    assert_int_equal(bm_request_decode(fixture->out.data, fixture->out.size, &request, &error),
+                     BM_INVALID_ARGUMENT);
+    assert_non_null(strstr(error.text, "expected rising numbers, got 3 after 4"));
+    bm_request_fini(&request);
+    for (unsigned i = 0; i <= BM_SHARED_HELD_MAX; i++)
+        held[i] = i;
+    next.nheld = BM_SHARED_HELD_MAX;
+    assert_int_equal(bm_client_encode_next(&next, &fixture->out, NULL), BATCHMILL_OK);
+    request_read(fixture, &request);
+    assert_int_equal(request.next.nheld, BM_SHARED_HELD_MAX);
+    bm_request_fini(&request);
+    next.nheld++;
+    assert_int_equal(bm_client_encode_next(&next, &fixture->out, NULL), BATCHMILL_OK);
+    assert_int_equal(bm_request_decode(fixture->out.data, fixture->out.size, &request, &error),
+                     BM_INVALID_ARGUMENT);
+    assert_string_equal(error.where, "held");
     bm_request_fini(&request);
 }
 
@@ -125,7 +154,8 @@ static void every_call_arrives_at_the_server(void **state)
     struct batchmill_order order = BATCHMILL_ORDER_DEFAULTS;
     struct bm_buffer *out = &fixture->out;
     struct bm_request request;
-    const struct bm_client_next next = {"s-1", 7, 1 << 20, 6, 4, 200, true};
+    const uint64_t held[] = {0, 3, 5};
+    const struct bm_client_next next = {"s-1", 7, 1 << 20, 6, 4, 200, true, true, 3, held};
     assert_int_equal(bm_client_encode_next(&next, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
     assert_int_equal(request.kind, BM_CALL_NEXT_BATCHES);
@@ -136,12 +166,16 @@ static void every_call_arrives_at_the_server(void **state)
     assert_int_equal(request.next.max_batches, 4);
     assert_int_equal(request.next.wait_ms, 200);
     assert_true(request.next.waits);
+    assert_true(request.next.same_host);
+    assert_int_equal(request.next.nheld, 3);
+    assert_memory_equal(request.next.held, held, sizeof held);
     bm_request_fini(&request);
-    assert_int_equal(bm_client_encode_close("s-1", 9, out, NULL), BATCHMILL_OK);
+    assert_int_equal(bm_client_encode_close("s-1", 9, true, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
     assert_int_equal(request.kind, BM_CALL_CLOSE_STREAM);
     assert_string_equal(request.named.name, "s-1");
     assert_int_equal(request.named.ack, 9);
+    assert_true(request.named.held_none);
     bm_request_fini(&request);
     assert_int_equal(bm_client_encode_run("digits", &order, 3, out, NULL), BATCHMILL_OK);
     request_read(fixture, &request);
@@ -472,6 +506,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_order_is_sent_as_it_was_given),
+        cmocka_unit_test(what_is_held_has_to_rise_and_to_be_few),
         cmocka_unit_test(what_the_wire_cannot_say_is_refused_before_it_is_sent),
         cmocka_unit_test(every_call_arrives_at_the_server),
         cmocka_unit_test(a_request_that_finds_no_memory_says_so),

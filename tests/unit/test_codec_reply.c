@@ -315,7 +315,7 @@ static void the_estimate_of_a_batch_is_near_what_it_takes(void **state)
         fake_schema_add(&schema, "pixels", BM_FLOAT32, false, 1, (const uint64_t[]){16});
         fake_schema_add(&schema, "text", BM_STRING, true, 0, NULL);
         struct bm_outcome *outcome = fake_outcome(fixture->pipeline, &schema, 1, nitems);
-        uint64_t estimate = bm_outcome_wire_bytes(outcome);
+        uint64_t estimate = bm_outcome_wire_bytes(outcome, false);
         reply_next(fixture, 1, 1, &outcome);
         struct fake_bytes bytes = fake_bytes_reply(&fixture->reply);
         assert_in_range(bytes.size, estimate * 3 / 4 - 256, estimate * 5 / 4 + 256);

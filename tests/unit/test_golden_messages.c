@@ -83,7 +83,7 @@ static void keep_alive_request(void)
 
 static void close_request(void)
 {
-    bm_client_encode_close("s1", 5, &golden.out, NULL);
+    bm_client_encode_close("s1", 5, false, &golden.out, NULL);
     bm_client_request_seal(&golden.out, NULL, NULL);
 }
 

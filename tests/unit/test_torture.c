@@ -80,7 +80,7 @@ static enum batchmill_code story_open(struct story *story, const char *pipeline)
     order.prefetch = PREFETCH;
     order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
     order.seed = 7;
-    const struct bm_client_open open = {pipeline, NULL, &order, 0};
+    const struct bm_client_open open = {pipeline, NULL, &order, 0, false};
     struct bm_client_opened *opened = NULL;
     enum batchmill_code code = bm_client_encode_open(&open, &story->request, NULL);
     if (code == BATCHMILL_OK && !story_exchange(story))
@@ -238,7 +238,7 @@ static void story_end(struct story *story, bool is_run)
     if (story->stream[0] != '\0') {
         enum batchmill_code code =
             is_run ? bm_client_encode_cancel_run(story->stream, &story->request, NULL)
-                   : bm_client_encode_close(story->stream, 0, &story->request, NULL);
+                   : bm_client_encode_close(story->stream, 0, false, &story->request, NULL);
         assert_int_equal(code, BATCHMILL_OK);
         assert_true(story_exchange(story));
     }

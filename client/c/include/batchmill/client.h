@@ -97,6 +97,9 @@ struct batchmill_options {
     const char *tls_server_name;      // whose certificate it must be; NULL: of the URL's host
     const char *tls_certificate_file; // for a server that asks for one, with its key; NULL: none
     const char *tls_key_file;         // without passphrase; only its owner can read it
+    // Large tensors of a server on this host are mapped where they are, when both see each other;
+    // true: they always come by the socket.
+    bool no_shared_memory;
 };
 
 // `url` is tcp://host:port, tls+tcp://host:port, ipc:///path, ws://host:port/path or
@@ -356,6 +359,7 @@ struct batchmill_status {
     bool draining;
     uint64_t answered[BATCHMILL_CODES]; // requests since the start, by enum batchmill_code
     struct batchmill_connections connections;
+    uint64_t shared_batches; // sent by reference to clients on its host, since the start
 };
 BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *client,
                                                    struct batchmill_status *ret_status,
