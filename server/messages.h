@@ -76,9 +76,10 @@ struct bm_request {
     void *decoded; // what the strings lie in; bm_request_fini() frees it
 };
 
-struct bm_same_host { // where a client on this host finds the probe
-    uint32_t pid, fd;
+struct bm_same_host { // what clients on this host may map
+    uint32_t pid, fd; // where they find the probe
     unsigned char nonce[BM_SHARED_NONCE_BYTES];
+    struct bm_shared_pool *pool; // where what they map is from
 };
 struct bm_opened { // OPEN_STREAM and RUN
     char id[BM_STREAM_ID_MAX + 1];

@@ -5,7 +5,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-bool bm_same_host_open(struct bm_same_host *ret_same_host)
+bool bm_same_host_open(uint64_t bytes_min, struct bm_same_host *ret_same_host)
 {
     enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
     struct bm_same_host probe = {.pid = (uint32_t)getpid()};
@@ -20,6 +20,11 @@ bool bm_same_host_open(struct bm_same_host *ret_same_host)
         return false;
     }
     probe.fd = (uint32_t)fd;
+    probe.pool = bm_shared_pool_new(bytes_min);
+    if (probe.pool == NULL) {
+        close(fd);
+        return false;
+    }
     *ret_same_host = probe;
     return true;
 }
@@ -27,4 +32,5 @@ bool bm_same_host_open(struct bm_same_host *ret_same_host)
 void bm_same_host_close(struct bm_same_host *same_host)
 {
     close((int)same_host->fd);
+    bm_shared_pool_free(same_host->pool);
 }

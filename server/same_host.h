@@ -1,13 +1,14 @@
-// same_host.h -- the probe by which a client finds out that it can map our memory.
+// same_host.h -- memory for clients on the same host, and the probe by which they find out.
 // Layer: server (may include base).
 //
-// A file in memory that holds a number nobody can guess: who reads the same number under our pid
-// and descriptor sees this process and may open what it has open, so is on the same host, in the
-// same namespace of processes, and the same user or a stronger one.
-// Threads: any thread, one at a time.
+// The probe is a file in memory that holds a number nobody can guess: who reads the same number
+// under our pid and descriptor sees this process and may open what it has open, so is on the same
+// host, in the same namespace of processes, and the same user or a stronger one. Threads: any
+// thread, one at a time.
 #pragma once
 #include "server/messages.h"
 
 // False: there can be none, and so no client is offered to map anything.
-bool bm_same_host_open(struct bm_same_host *ret_same_host);
-void bm_same_host_close(struct bm_same_host *same_host);
+// `bytes_min`: of a tensor that is shared.
+bool bm_same_host_open(uint64_t bytes_min, struct bm_same_host *ret_same_host);
+void bm_same_host_close(struct bm_same_host *same_host); // nothing of it is used any more

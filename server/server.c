@@ -89,7 +89,8 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
                                                   .spread_ns = BM_SPREAD_NS};
     if ((status = bm_scheduler_new(&scheduler, &server->scheduler, err)) != BM_OK)
         return status;
-    server->has_same_host = !config->no_shared_memory && bm_same_host_open(&server->same_host);
+    server->has_same_host =
+        !config->no_shared_memory && bm_same_host_open(BM_SHARED_BYTES_MIN, &server->same_host);
     const struct bm_session_config session = {
         .scheduler = server->scheduler,
         .executor = server->executor,
@@ -184,6 +185,5 @@ void bm_server_stop(struct bm_server *server)
     bm_pool_free(server->pool);
     if (server->has_same_host)
         bm_same_host_close(&server->same_host);
-    bm_shared_trim();
     free(server);
 }

@@ -256,7 +256,8 @@ void session_stream_next(struct session_holding *holding, struct bm_exchange *ex
     struct stream *stream = stream_of(holding);
     const struct bm_next_request *next = &exchange->request.next;
     struct bm_error error;
-    bm_stream_share(stream->stream, stream_maps(stream, exchange));
+    const struct bm_same_host *same_host = holding->session->config.same_host;
+    bm_stream_share(stream->stream, stream_maps(stream, exchange) ? same_host->pool : NULL);
     stream_widen(stream, next); // before the ack gives the workers more to do
     if (stream_acknowledge(stream, next, &error) != BM_OK) {
         session_fail(holding->session, exchange, &error);

@@ -44,9 +44,9 @@ struct bm_block *bm_block_lend(void *data, uint64_t size_bytes, void (*release)(
     return block;
 }
 
-struct bm_block *bm_block_new_shared(uint64_t size_bytes)
+struct bm_block *bm_block_new_shared(struct bm_shared_pool *pool, uint64_t size_bytes)
 {
-    struct bm_shared *shared = bm_shared_new(size_bytes);
+    struct bm_shared *shared = bm_shared_new(pool, size_bytes);
     struct bm_block *block = NULL;
     if (shared != NULL)
         block = aligned_alloc(BM_TENSOR_ALIGNMENT, sizeof *block);
@@ -157,14 +157,20 @@ void bm_batch_fini(struct bm_batch *batch)
     *batch = (struct bm_batch){0};
 }
 
+static bool is_shared(const struct bm_shared_pool *shared, uint64_t size_bytes)
+{
+    return shared != NULL && size_bytes > 0 && size_bytes >= bm_shared_pool_bytes_min(shared);
+}
+
 static enum bm_status tensor_alloc(struct bm_tensor *tensor, uint64_t rows, uint64_t row_bytes,
-                                   bool shared, const char *name, struct bm_error *err)
+                                   struct bm_shared_pool *shared, const char *name,
+                                   struct bm_error *err)
 {
     uint64_t size_bytes;
     struct bm_block *block = NULL;
     bool counted = bm_size_mul(rows, row_bytes, &size_bytes);
-    if (counted && shared && size_bytes >= BM_SHARED_BYTES_MIN)
-        block = bm_block_new_shared(size_bytes);
+    if (counted && is_shared(shared, size_bytes))
+        block = bm_block_new_shared(shared, size_bytes);
     if (counted && block == NULL)
         block = bm_block_new(size_bytes);
     if (block == NULL)
@@ -194,7 +200,7 @@ enum bm_status bm_batch_alloc_ragged(struct bm_batch *batch, unsigned c, struct 
     BM_ASSERT(bm_block_size(offsets) == (batch->nitems + 1) * sizeof(uint64_t));
     const uint64_t *starts = bm_block_data(offsets);
     enum bm_status status =
-        tensor_alloc(tensor, starts[batch->nitems], bm_component_item_bytes(component), false,
+        tensor_alloc(tensor, starts[batch->nitems], bm_component_item_bytes(component), NULL,
                      component->name, err);
     if (status != BM_OK)
         return status;
@@ -213,13 +219,13 @@ void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *f
     bm_block_ref(tensor->offsets_block);
 }
 
-static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes, bool shared,
-                           struct bm_tensor *from)
+static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes,
+                           const struct bm_shared_pool *shared, struct bm_tensor *from)
 {
     struct bm_block *block = from->block;
     if (block == NULL || bm_block_size(block) != size_bytes || !bm_block_writable(block))
         return false;
-    if (shared && size_bytes >= BM_SHARED_BYTES_MIN && bm_block_shared(block) == NULL)
+    if (is_shared(shared, size_bytes) && bm_block_shared(block) == NULL)
         return false; // of when nobody was to map it
     *to =
         (struct bm_tensor){.block = block, .data = bm_block_data(block), .size_bytes = size_bytes};

@@ -18,7 +18,7 @@ struct bm_block;
 struct bm_block *bm_block_new(uint64_t size_bytes); // not zeroed; NULL when out of memory
 // One that a client on this host may map, as long as it is referred to. NULL: there is none to be
 // had.
-struct bm_block *bm_block_new_shared(uint64_t size_bytes);
+struct bm_block *bm_block_new_shared(struct bm_shared_pool *pool, uint64_t size_bytes);
 // Lends memory that somebody else owns: read-only, `release(owner)` is called at the last unref.
 struct bm_block *bm_block_lend(void *data, uint64_t size_bytes, void (*release)(void *owner),
                                void *owner);
@@ -45,7 +45,8 @@ struct bm_batch {
     const struct bm_schema *schema; // borrowed from the pipeline
     struct bm_tensor *tensors;      // [schema->ncomponents]
     bool tensors_borrowed;          // by bm_batch_init_in()
-    bool shared;                    // large dense components get blocks that clients may map
+    // Where large dense components lie, so that clients may map them; NULL: in memory of our own.
+    struct bm_shared_pool *shared;
     uint64_t nitems;
     const uint64_t *items;       // [nitems] index of each item in the source; borrowed
     const uint64_t *item_epochs; // [nitems] epoch of each item; borrowed

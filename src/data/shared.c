@@ -8,24 +8,27 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/list.h"
 #include "base/mutex.h"
 #include "base/shared_head.h"
 #include "base/size.h"
 
+struct bm_shared_pool {
+    uint64_t bytes_min;
+    struct bm_mutex mutex; // of what follows
+    struct bm_list idle;   // the one used last is the last
+    uint64_t idle_bytes;
+    unsigned nidle, nalive; // alive: idle ones, too
+};
+
 struct bm_shared {
-    struct bm_node node; // in the pool, when nobody has it
+    struct bm_node node; // in pool->idle, when nobody has it
+    struct bm_shared_pool *pool;
     int fd;
     struct bm_shared_head *head; // the data follow at BM_SHARED_HEAD_BYTES
     atomic_bool tainted;
 };
-
-static struct pool {
-    struct bm_mutex mutex;
-    struct bm_list idle; // the one used last is the last; all zero: none yet
-    uint64_t idle_bytes;
-    unsigned nalive; // idle ones, too
-} pool = {.mutex = {PTHREAD_MUTEX_INITIALIZER}, .idle = {{&pool.idle.head, &pool.idle.head}}};
 
 static struct bm_shared *shared_at(struct bm_node *node)
 {
@@ -81,91 +84,119 @@ fail:
 
 // ---- The pool ----
 
-static struct bm_shared *pool_take(uint64_t size_bytes) BM_REQUIRES(pool.mutex)
+static struct bm_shared *pool_take(struct bm_shared_pool *pool, uint64_t size_bytes)
+    BM_REQUIRES(pool->mutex)
 {
-    const struct bm_node *end = &pool.idle.head;
+    const struct bm_node *end = &pool->idle.head;
     for (struct bm_node *node = end->prev; node != end; node = node->prev) {
         struct bm_shared *shared = shared_at(node);
         if (shared->head->size_bytes != size_bytes)
             continue;
         bm_list_remove(node);
-        pool.idle_bytes -= size_bytes;
+        pool->idle_bytes -= size_bytes;
+        pool->nidle--;
         return shared;
     }
     return NULL;
 }
 
 // The oldest idle one, if there are more than `most` bytes of them.
-static struct bm_shared *pool_evict(uint64_t most) BM_REQUIRES(pool.mutex)
+static struct bm_shared *pool_evict(struct bm_shared_pool *pool, uint64_t most)
+    BM_REQUIRES(pool->mutex)
 {
-    if (bm_list_empty(&pool.idle) || pool.idle_bytes <= most)
+    if (bm_list_empty(&pool->idle) || pool->idle_bytes <= most)
         return NULL;
-    struct bm_shared *oldest = shared_at(bm_list_pop_front(&pool.idle));
-    pool.idle_bytes -= oldest->head->size_bytes;
-    pool.nalive--;
+    struct bm_shared *oldest = shared_at(bm_list_pop_front(&pool->idle));
+    pool->idle_bytes -= oldest->head->size_bytes;
+    pool->nidle--;
+    pool->nalive--;
     return oldest;
 }
 
-struct bm_shared *bm_shared_new(uint64_t size_bytes)
-{
-    bm_mutex_lock(&pool.mutex);
-    struct bm_shared *shared = pool_take(size_bytes), *evicted = NULL;
-    bool create = shared == NULL;
-    if (create) {
-        unsigned most = bm_shared_descriptors_max();
-        if (pool.nalive >= most) // those of other sizes make room
-            evicted = pool_evict(0);
-        create = pool.nalive < most;
-        pool.nalive += create;
-    }
-    bm_mutex_unlock(&pool.mutex);
-    if (evicted != NULL)
-        shared_destroy(evicted);
-    if (!create)
-        return shared;
-    shared = shared_create(size_bytes);
-    if (shared == NULL) {
-        bm_mutex_lock(&pool.mutex);
-        pool.nalive--;
-        bm_mutex_unlock(&pool.mutex);
-    }
-    return shared;
-}
-
-static void pool_shrink(uint64_t most)
+static void pool_shrink(struct bm_shared_pool *pool, uint64_t most)
 {
     for (;;) {
-        bm_mutex_lock(&pool.mutex);
-        struct bm_shared *evicted = pool_evict(most);
-        bm_mutex_unlock(&pool.mutex);
+        bm_mutex_lock(&pool->mutex);
+        struct bm_shared *evicted = pool_evict(pool, most);
+        bm_mutex_unlock(&pool->mutex);
         if (evicted == NULL)
             return;
         shared_destroy(evicted); // without the mutex, as it takes its time
     }
 }
 
-void bm_shared_trim(void)
+struct bm_shared_pool *bm_shared_pool_new(uint64_t bytes_min)
 {
-    pool_shrink(0);
+    struct bm_shared_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL)
+        return NULL;
+    pool->bytes_min = bytes_min;
+    bm_mutex_init(&pool->mutex);
+    bm_list_init(&pool->idle);
+    return pool;
+}
+
+void bm_shared_pool_free(struct bm_shared_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    BM_ASSERT(pool->nidle == pool->nalive);
+    pool_shrink(pool, 0);
+    bm_mutex_fini(&pool->mutex);
+    free(pool);
+}
+
+uint64_t bm_shared_pool_bytes_min(const struct bm_shared_pool *pool)
+{
+    return pool->bytes_min;
+}
+
+struct bm_shared *bm_shared_new(struct bm_shared_pool *pool, uint64_t size_bytes)
+{
+    bm_mutex_lock(&pool->mutex);
+    struct bm_shared *shared = pool_take(pool, size_bytes), *evicted = NULL;
+    bool create = shared == NULL;
+    if (create) {
+        unsigned most = bm_shared_descriptors_max();
+        if (pool->nalive >= most) // those of other sizes make room
+            evicted = pool_evict(pool, 0);
+        create = pool->nalive < most;
+        pool->nalive += create;
+    }
+    bm_mutex_unlock(&pool->mutex);
+    if (evicted != NULL)
+        shared_destroy(evicted);
+    if (!create)
+        return shared;
+    shared = shared_create(size_bytes);
+    if (shared != NULL) {
+        shared->pool = pool;
+        return shared;
+    }
+    bm_mutex_lock(&pool->mutex);
+    pool->nalive--;
+    bm_mutex_unlock(&pool->mutex);
+    return NULL;
 }
 
 void bm_shared_free(struct bm_shared *shared)
 {
     if (shared == NULL)
         return;
+    struct bm_shared_pool *pool = shared->pool;
     bool tainted = bm_shared_tainted(shared);
-    bm_mutex_lock(&pool.mutex);
-    if (tainted) {
-        pool.nalive--;
-    } else {
-        bm_list_push_back(&pool.idle, &shared->node);
-        pool.idle_bytes += shared->head->size_bytes;
-    }
-    bm_mutex_unlock(&pool.mutex);
     if (tainted)
         shared_destroy(shared);
-    else
-        pool_shrink(BM_SHARED_POOL_BYTES);
+    bm_mutex_lock(&pool->mutex);
+    if (tainted) {
+        pool->nalive--;
+    } else {
+        bm_list_push_back(&pool->idle, &shared->node);
+        pool->idle_bytes += shared->head->size_bytes;
+        pool->nidle++;
+    }
+    bm_mutex_unlock(&pool->mutex);
+    pool_shrink(pool, BM_SHARED_POOL_BYTES);
 }
 
 // ---- What it is ----

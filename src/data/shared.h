@@ -13,12 +13,19 @@
 enum {
     BM_SHARED_BYTES_MIN = 64 * 1024, // a smaller piece is cheaper to send
     BM_SHARED_POOL_BYTES = 64 * 1024 * 1024,
-    BM_SHARED_DESCRIPTORS_MAX = 512, // of the process; fewer where it may open few files
+    BM_SHARED_DESCRIPTORS_MAX = 512, // of a pool; fewer where the process may open few files
 };
+
+// Where the pieces come from, and where those that are given back are kept.
+struct bm_shared_pool;
+// `bytes_min`: a smaller tensor need not be shared. NULL: out of memory.
+struct bm_shared_pool *bm_shared_pool_new(uint64_t bytes_min);
+void bm_shared_pool_free(struct bm_shared_pool *pool); // all was given back; NULL is fine
+uint64_t bm_shared_pool_bytes_min(const struct bm_shared_pool *pool);
 
 struct bm_shared;
 // NULL: there is no more memory, no more file, or no such thing on this system.
-struct bm_shared *bm_shared_new(uint64_t size_bytes);
+struct bm_shared *bm_shared_new(struct bm_shared_pool *pool, uint64_t size_bytes);
 void bm_shared_free(struct bm_shared *shared); // NULL is fine
 void *bm_shared_data(struct bm_shared *shared);
 void bm_shared_taint(struct bm_shared *shared); // it is never used for anything else
@@ -30,5 +37,4 @@ struct bm_shared_place { // where another process finds it
 };
 struct bm_shared_place bm_shared_place(const struct bm_shared *shared);
 
-void bm_shared_trim(void); // gives back what is kept for the next
-unsigned bm_shared_descriptors_max(void); // how many files all of them may take
+unsigned bm_shared_descriptors_max(void); // how many files a pool may take

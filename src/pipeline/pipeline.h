@@ -87,10 +87,10 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     const char *stream;     // as in struct bm_call, borrowed
     uint64_t seq, attempt, epoch, seed;
     struct bm_call_host *host;
-    bool shared;           // large tensors get blocks that clients on this host may map
-    int failed_action;     // index of the action that failed, -1: reading, or none
-    int64_t failed_item;   // index in the source, or -1
-    struct bm_error error; // last, as it is large and seldom touched
+    struct bm_shared_pool *shared; // where large tensors lie, or NULL: as in struct bm_batch
+    int failed_action;             // index of the action that failed, -1: reading, or none
+    int64_t failed_item;           // index in the source, or -1
+    struct bm_error error;         // last, as it is large and seldom touched
 };
 
 // Copies nothing but the numbers; allocates items, epochs and updates for batch `seq`.

@@ -28,16 +28,16 @@ struct bm_job { // one batch in flight; lives in a slot of its stream's window
     struct bm_stream *stream;
     enum job_state state;
     uint64_t seq;
-    struct bm_outcome *outcome; // NULL once dropped
-    struct bm_node node;        // in a line for workers, while READY
-    struct bm_waiter waiter;    // in a lock's line, while PARKED; its holder afterwards
-    bool holds;                 // the lock of `step`
-    bool first_in_line;         // in scheduler->granted, while READY
-    atomic_bool dropped;        // nobody wants it any more: stop at the next boundary. Read by
-                                // workers without the mutex
-    bool shared;                // its large tensors may be mapped by a client
-    bool standing;              // uses the memory that its stream always has for one batch
-    uint64_t reserved_bytes;    // of the memory for windows, unless it is standing
+    struct bm_outcome *outcome;    // NULL once dropped
+    struct bm_node node;           // in a line for workers, while READY
+    struct bm_waiter waiter;       // in a lock's line, while PARKED; its holder afterwards
+    bool holds;                    // the lock of `step`
+    bool first_in_line;            // in scheduler->granted, while READY
+    atomic_bool dropped;           // nobody wants it any more: stop at the next boundary. Read by
+                                   // workers without the mutex
+    struct bm_shared_pool *shared; // where its large tensors lie, or NULL
+    bool standing;                 // uses the memory that its stream always has for one batch
+    uint64_t reserved_bytes;       // of the memory for windows, unless it is standing
 
     // The worker's while RUNNING, without the mutex:
     bool begun; // it has its items
@@ -73,7 +73,7 @@ struct bm_stream {
     struct bm_stream_listener *listener;
     enum bm_on_error on_error;
     bool traced, closed, stopped;
-    bool shared; // its client maps large tensors
+    struct bm_shared_pool *shared; // where large tensors of new batches lie, or NULL
     char id[BM_STREAM_ID_MAX + 1];
 
     // first_seq <= asked <= committed <= created; created <= asked + width

@@ -97,9 +97,9 @@ void bm_stream_ask(struct bm_stream *stream, uint64_t seq);
 // before.
 void bm_stream_widen(struct bm_stream *stream, unsigned width);
 
-// Whether from now on the large tensors of new batches lie in blocks that clients on this host may
-// map.
-void bm_stream_share(struct bm_stream *stream, bool shared);
+// From now on the large tensors of new batches lie in `shared`, where clients on this host may map
+// them; NULL: not so.
+void bm_stream_share(struct bm_stream *stream, struct bm_shared_pool *shared);
 
 enum bm_got {
     BM_GOT_OUTCOME,  // *ret_outcome is referenced for the caller

@@ -434,7 +434,7 @@ void bm_stream_widen(struct bm_stream *stream, unsigned width)
         stream_fill(stream);
 }
 
-void bm_stream_share(struct bm_stream *stream, bool shared)
+void bm_stream_share(struct bm_stream *stream, struct bm_shared_pool *shared)
 {
     stream->shared = shared;
 }

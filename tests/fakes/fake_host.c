@@ -35,6 +35,8 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
                                .token = {.size = strlen(token)}};
     strcpy(host->token.text, token);
     mill_init(&host->mill, nworkers, seed, memory_bytes, NULL);
+    host->same_host.pool = bm_shared_pool_new(BM_SHARED_BYTES_MIN);
+    assert_non_null(host->same_host.pool);
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
     const struct bm_session_config config = {
         .scheduler = host->mill.scheduler,
@@ -91,6 +93,7 @@ void fake_host_fini(struct fake_host *host)
     bm_session_free(host->session);
     bm_catalog_free(host->catalog);
     mill_fini(&host->mill);
+    bm_shared_pool_free(host->same_host.pool);
 }
 
 struct bm_pipeline *fake_host_add(struct fake_host *host, const char *name, uint64_t nitems,

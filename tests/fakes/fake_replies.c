@@ -35,7 +35,7 @@ static void tensor_make(struct bm_batch *batch, unsigned c)
 }
 
 static struct bm_outcome *outcome_make(struct bm_pipeline *pipeline, const struct bm_schema *schema,
-                                       uint64_t seq, uint64_t nitems, bool shared)
+                                       uint64_t seq, uint64_t nitems, struct bm_shared_pool *shared)
 {
     struct bm_outcome *outcome = bm_outcome_new(seq, 0);
     assert_non_null(outcome);
@@ -59,13 +59,13 @@ static struct bm_outcome *outcome_make(struct bm_pipeline *pipeline, const struc
 struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
                                 uint64_t seq, uint64_t nitems)
 {
-    return outcome_make(pipeline, schema, seq, nitems, false);
+    return outcome_make(pipeline, schema, seq, nitems, NULL);
 }
 
 struct bm_outcome *fake_shared_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
-                                       uint64_t seq, uint64_t nitems)
+                                       uint64_t seq, uint64_t nitems, struct bm_shared_pool *pool)
 {
-    return outcome_make(pipeline, schema, seq, nitems, true);
+    return outcome_make(pipeline, schema, seq, nitems, pool);
 }
 
 struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,

@@ -16,9 +16,9 @@ void fake_schema_add(struct bm_schema *schema, const char *name, enum bm_dtype d
 // Takes a reference of the pipeline, which need not make such batches; borrows the schema.
 struct bm_outcome *fake_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
                                 uint64_t seq, uint64_t nitems);
-// The same, with what is large in memory that clients may map.
+// The same, with what is large in memory of the pool.
 struct bm_outcome *fake_shared_outcome(struct bm_pipeline *pipeline, const struct bm_schema *schema,
-                                       uint64_t seq, uint64_t nitems);
+                                       uint64_t seq, uint64_t nitems, struct bm_shared_pool *pool);
 struct bm_outcome *fake_failure(struct bm_pipeline *pipeline, uint64_t seq, int action,
                                 int64_t item, enum bm_status status, const char *text);
 

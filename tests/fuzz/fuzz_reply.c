@@ -59,7 +59,11 @@ static void batch_use(const struct bm_client_batch *batch)
         const struct batchmill_tensor *tensor = &batch->tensors[i];
         text_use(tensor->name);
         BM_ASSERT((uintptr_t)tensor->data % BM_CLIENT_ALIGNMENT == 0);
-        bytes_use(tensor->data, tensor->size_bytes);
+        bool elsewhere = batch->places != NULL && batch->places[i].given;
+        if (!elsewhere)
+            bytes_use(tensor->data, tensor->size_bytes);
+        BM_ASSERT(!elsewhere ||
+                  (tensor->data == NULL && batch->places[i].size_bytes == tensor->size_bytes));
         uint64_t size_bytes = batchmill_dtype_size(tensor->dtype);
         for (unsigned k = 0; k < tensor->ndim; k++)
             size_bytes *= tensor->shape[k];
@@ -72,7 +76,7 @@ static void batch_use(const struct bm_client_batch *batch)
     }
 }
 
-static void batches_use(const uint8_t *data, size_t size, bool cursor)
+static void batches_use(const uint8_t *data, size_t size, bool cursor, bool same_host)
 {
     struct bm_client_batches batches;
     struct batchmill_error error = {0};
@@ -81,11 +85,13 @@ static void batches_use(const uint8_t *data, size_t size, bool cursor)
     uint64_t expected = batches.first;
     if (cursor)
         batches.seq = BATCHMILL_UNSET;
+    batches.same_host = same_host;
     for (size_t i = 0; i < batches.nbatches; i++) {
         struct bm_client_batch *batch;
         if (!is_read(bm_client_next_of(&batches, &batch, &error), &error))
             return;
         BM_ASSERT(cursor || batch->seq == expected++); // no gap and no repeat
+        BM_ASSERT(same_host || batch->places == NULL);
         batch_use(batch);
         free(batch);
     }
@@ -153,8 +159,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct batchmill_error error = {0};
     struct batchmill_status status;
-    batches_use(data, size, false);
-    batches_use(data, size, true);
+    batches_use(data, size, false, false);
+    batches_use(data, size, false, true);
+    batches_use(data, size, true, false);
     opened_use(data, size);
     report_use(data, size);
     catalog_use(data, size);

@@ -81,6 +81,7 @@ struct host {
 };
 
 static struct host host;
+static const struct bm_same_host same_host = {.pid = 1, .fd = 3};
 
 static const struct bm_catalog *catalog_once(void)
 {
@@ -335,6 +336,7 @@ static void request_send(const void *bytes, size_t size)
     if (host.ncalls == CALLS_MAX)
         return;
     struct call *call = &host.calls[host.ncalls++];
+    call->exchange.same_host = true;
     bool decoded = bm_request_decode(bytes, size, &call->exchange.request, &error) == BM_OK;
     if (decoded)
         request_point(&call->exchange.request, call);
@@ -397,7 +399,8 @@ static void open_take(struct fuzz_bytes *input, bool run, struct bm_buffer *byte
     struct bm_client_open open = {.pipeline = pipelines[which % 5],
                                   .cursor = cursors[which / 5 % 4],
                                   .order = &order,
-                                  .nonce = from >> 6};
+                                  .nonce = from >> 6,
+                                  .same_host = (from & 16) != 0};
     if ((from & 32) != 0 && !run) {
         snprintf(position, sizeof position, "p%u.%u", from & 7, (unsigned)fuzz_take(input, 1));
         order.position = position;
@@ -415,6 +418,7 @@ static void next_take(struct fuzz_bytes *input, struct bm_buffer *bytes)
     char id[3];
     const struct opened *opened = opened_take(input, id);
     unsigned how = (unsigned)fuzz_take(input, 1), ahead = (unsigned)fuzz_take(input, 1);
+    const uint64_t held[] = {0, opened->asked / 2 + 1, opened->asked + 2};
     const uint64_t acks[] = {opened->seen, opened->asked, opened->seen + 1, UINT64_MAX};
     struct bm_client_next next = {
         .stream = id,
@@ -423,6 +427,9 @@ static void next_take(struct fuzz_bytes *input, struct bm_buffer *bytes)
         .wait_ms = waits_ms[how / 5 % 5],
         .ack = acks[how / 25 % 4],
         .max_bytes = (ahead & 64) != 0 ? ahead : 0,
+        .same_host = (ahead & 32) != 0,
+        .nheld = how % 4,
+        .held = held,
     };
     bm_client_encode_next(&next, bytes, NULL);
 }
@@ -434,7 +441,7 @@ static void named_take(struct fuzz_bytes *input, struct bm_buffer *bytes)
     const struct opened *opened = opened_take(input, id);
     switch (what % 6) {
     case 0:
-        bm_client_encode_close(id, opened->seen, false, bytes, NULL);
+        bm_client_encode_close(id, opened->seen, what >= 128, bytes, NULL);
         break;
     case 1:
         bm_client_encode_get_run(id, what * 100, bytes, NULL);
@@ -532,6 +539,7 @@ static void host_init(struct fuzz_bytes *input)
         .executor = &host.executor.base,
         .catalog = catalog_once(),
         .host = &host.base,
+        .same_host = &same_host,
         .workers = 1 + how % 4,
     };
     BM_ASSERT(bm_session_new(&config, &host.session, NULL) == BM_OK);

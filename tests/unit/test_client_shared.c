@@ -21,7 +21,7 @@ static struct bm_client_same_host where;
 static int setup(void **state)
 {
     (void)state;
-    assert_true(bm_same_host_open(&probe));
+    assert_true(bm_same_host_open(BM_SHARED_BYTES_MIN, &probe));
     where = (struct bm_client_same_host){.pid = probe.pid, .fd = probe.fd};
     memcpy(where.nonce, probe.nonce, sizeof where.nonce);
     return 0;
@@ -31,7 +31,6 @@ static int teardown(void **state)
 {
     (void)state;
     bm_same_host_close(&probe);
-    bm_shared_trim();
     return 0;
 }
 
@@ -78,7 +77,7 @@ static void a_batch_is_seen_where_the_server_has_it(void **state)
 {
     (void)state;
     struct bm_client_shared *shared = bm_client_shared_new(&where);
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(probe.pool, SIZE);
     unsigned char *bytes = bm_block_data(block);
     bytes[5] = 42;
     struct seen seen;
@@ -100,7 +99,7 @@ static void what_is_not_as_the_server_says_is_refused(void **state)
 {
     (void)state;
     struct bm_client_shared *shared = bm_client_shared_new(&where);
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(probe.pool, SIZE);
     struct seen seen;
     const struct {
         uint64_t fd, offset, size, block;
@@ -143,7 +142,7 @@ static void what_is_held_is_said_in_rising_order_and_once(void **state)
     static const uint64_t seqs[] = {4, 2, 9, 2, 7};
     enum { N = 5 };
     struct bm_client_shared *shared = bm_client_shared_new(&where);
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(probe.pool, SIZE);
     struct bm_client_hold *holds[N];
     for (unsigned i = 0; i < N; i++) {
         struct seen seen;
@@ -171,7 +170,7 @@ static void no_more_come_by_reference_than_can_be_said(void **state)
 {
     (void)state;
     struct bm_client_shared *shared = bm_client_shared_new(&where);
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(probe.pool, SIZE);
     assert_false(bm_client_shared_enter(shared, BM_SHARED_HELD_MAX + 1));
     assert_true(bm_client_shared_enter(shared, BM_SHARED_HELD_MAX));
     assert_false(bm_client_shared_enter(shared, 1));
@@ -191,7 +190,7 @@ static void no_more_come_by_reference_than_can_be_said(void **state)
 static void without_memory_nothing_is_held_or_lost(void **state)
 {
     (void)state;
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(probe.pool, SIZE);
     bool failed;
     uint64_t n = 0;
     do {
@@ -223,7 +222,7 @@ static void a_reply_says_where_its_tensors_are(void **state)
     static const uint64_t large[] = {SIZE}, small[] = {3};
     fake_schema_add(&schema, "large", BM_UINT8, false, 1, large);
     fake_schema_add(&schema, "small", BM_UINT8, false, 1, small);
-    struct bm_outcome *outcome = fake_shared_outcome(pipeline, &schema, 6, 2);
+    struct bm_outcome *outcome = fake_shared_outcome(pipeline, &schema, 6, 2, probe.pool);
     struct bm_reply reply = {.kind = BM_CALL_NEXT_BATCHES};
     reply.batches = (struct bm_batches){.stream = "s1",
                                         .pipeline = bm_pipeline_ref(pipeline),

@@ -32,7 +32,6 @@ static int teardown(void **state)
 {
     (void)state;
     fake_host_fini(&host);
-    bm_shared_trim();
     return 0;
 }
 
@@ -89,7 +88,7 @@ static bool is_free(uint64_t block)
     struct bm_block *blocks[N];
     bool found = false;
     for (unsigned i = 0; i < N; i++) {
-        blocks[i] = bm_block_new_shared(8 * BATCH);
+        blocks[i] = bm_block_new_shared(host.same_host.pool, 8 * BATCH);
         assert_non_null(blocks[i]);
         found |= bm_shared_place(bm_block_shared(blocks[i])).block == block;
     }
@@ -181,7 +180,6 @@ static void a_close_says_whether_anything_is_seen_any_more(void **state)
         fake_call_free(fake_call(&host, BM_CALL_CLOSE_STREAM, close));
         stream_open(BATCH);
         assert_int_equal(comes_again(0, block, 0, NULL), none == 1);
-        bm_shared_trim();
         fake_call_free(fake_named(&host, BM_CALL_CLOSE_STREAM, id));
         stream_open(BATCH);
     }

@@ -14,10 +14,20 @@
 
 enum { SIZE = BM_SHARED_BYTES_MIN, TOTAL = BM_SHARED_HEAD_BYTES + SIZE };
 
+static struct bm_shared_pool *pool;
+
+static int setup(void **state)
+{
+    (void)state;
+    pool = bm_shared_pool_new(BM_SHARED_BYTES_MIN);
+    assert_non_null(pool);
+    return 0;
+}
+
 static int teardown(void **state)
 {
     (void)state;
-    bm_shared_trim();
+    bm_shared_pool_free(pool);
     return 0;
 }
 
@@ -41,7 +51,7 @@ static bool is_open(int fd)
 static void another_process_sees_what_is_written_here(void **state)
 {
     (void)state;
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(pool, SIZE);
     assert_non_null(block);
     struct bm_shared_place place = bm_shared_place(bm_block_shared(block));
     int fd = reopened(place.fd, O_RDONLY);
@@ -64,7 +74,7 @@ static void another_process_sees_what_is_written_here(void **state)
 static void another_process_can_neither_write_nor_resize_it(void **state)
 {
     (void)state;
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(pool, SIZE);
     assert_non_null(block);
     int fd = reopened(bm_shared_place(bm_block_shared(block)).fd, O_RDWR);
     if (fd >= 0) { // it may be opened; that is all
@@ -86,12 +96,12 @@ static void another_process_can_neither_write_nor_resize_it(void **state)
 static void what_is_given_back_serves_the_next_of_its_size(void **state)
 {
     (void)state;
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(pool, SIZE);
     uint64_t first = block_id(block);
     bm_block_unref(block);
-    block = bm_block_new_shared(2 * SIZE);
+    block = bm_block_new_shared(pool, 2 * SIZE);
     assert_true(block_id(block) != first);
-    struct bm_block *again = bm_block_new_shared(SIZE);
+    struct bm_block *again = bm_block_new_shared(pool, SIZE);
     assert_true(block_id(again) == first);
     bm_block_unref(again);
     bm_block_unref(block);
@@ -100,13 +110,13 @@ static void what_is_given_back_serves_the_next_of_its_size(void **state)
 static void what_a_client_may_still_see_is_never_used_again(void **state)
 {
     (void)state;
-    struct bm_block *block = bm_block_new_shared(SIZE);
+    struct bm_block *block = bm_block_new_shared(pool, SIZE);
     uint64_t first = block_id(block);
     assert_true(bm_block_writable(block));
     bm_block_taint(block);
     assert_false(bm_block_writable(block)); // nor written in place, while it is here
     bm_block_unref(block);
-    block = bm_block_new_shared(SIZE);
+    block = bm_block_new_shared(pool, SIZE);
     assert_true(block_id(block) != first);
     bm_block_unref(block);
 }
@@ -118,7 +128,7 @@ static void what_is_kept_has_a_bound_and_the_oldest_goes(void **state)
     struct bm_block *blocks[N];
     int fds[N];
     for (unsigned i = 0; i < N; i++) {
-        blocks[i] = bm_block_new_shared(PART);
+        blocks[i] = bm_block_new_shared(pool, PART);
         assert_non_null(blocks[i]);
         fds[i] = bm_shared_place(bm_block_shared(blocks[i])).fd;
     }
@@ -127,8 +137,10 @@ static void what_is_kept_has_a_bound_and_the_oldest_goes(void **state)
     assert_false(is_open(fds[0]));
     for (unsigned i = 1; i < N; i++)
         assert_true(is_open(fds[i]));
-    bm_shared_trim();
-    assert_false(is_open(fds[N - 1]));
+    bm_shared_pool_free(pool);
+    for (unsigned i = 0; i < N; i++)
+        assert_false(is_open(fds[i]));
+    setup(state);
 }
 
 static void a_batch_without_a_descriptor_lies_in_ordinary_memory(void **state)
@@ -145,7 +157,7 @@ static void a_batch_without_a_descriptor_lies_in_ordinary_memory(void **state)
     struct bm_batch batches[3];
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(bm_batch_init(&batches[i], &schema, NULL, NULL, 1, NULL), BM_OK);
-        batches[i].shared = true;
+        batches[i].shared = pool;
         assert_int_equal(bm_batch_alloc(&batches[i], 0, NULL), BM_OK);
         assert_int_equal(bm_batch_maps(&batches[i], 0), i < 2);
     }
@@ -164,7 +176,7 @@ static void small_and_ragged_components_are_not_shared(void **state)
     assert_int_equal(bm_schema_add(&schema, &component, NULL), BM_OK);
     struct bm_batch batch, larger;
     assert_int_equal(bm_batch_init(&batch, &schema, NULL, NULL, 1, NULL), BM_OK);
-    batch.shared = true;
+    batch.shared = pool;
     assert_int_equal(bm_batch_alloc(&batch, 0, NULL), BM_OK);
     assert_false(bm_batch_maps(&batch, 0));
     bm_batch_fini(&batch);
@@ -172,10 +184,10 @@ static void small_and_ragged_components_are_not_shared(void **state)
     assert_int_equal(bm_batch_init(&batch, &schema, NULL, NULL, 2, NULL), BM_OK);
     assert_int_equal(bm_batch_alloc(&batch, 0, NULL), BM_OK);
     assert_int_equal(bm_batch_init(&larger, &schema, NULL, NULL, 2, NULL), BM_OK);
-    larger.shared = true;
+    larger.shared = pool;
     bm_batch_salvage(&larger, &batch);
     assert_null(larger.tensors[0].block);
-    larger.shared = false;
+    larger.shared = NULL;
     bm_batch_salvage(&larger, &batch);
     assert_non_null(larger.tensors[0].block);
     bm_batch_fini(&larger);
@@ -183,7 +195,7 @@ static void small_and_ragged_components_are_not_shared(void **state)
     bm_schema_fini(&schema);
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
