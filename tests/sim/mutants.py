@@ -98,8 +98,8 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "what a client may still see is used again": (
         "server/session_holds.c",
-        "    for (unsigned i = 0; seen && i < holds->n; i++)\n        outcome_taint(holds->list[i]);\n",
-        "    (void)seen, (void)outcome_taint;\n",
+        "unsigned i = 0; seen && i < holds->n; i++)",
+        "unsigned i = 0; seen && i < holds->n / 2; i++)",
     ),
     "a close says that nothing is held": (
         "client/c/stream.c",
