@@ -4,7 +4,7 @@ file(GLOB files CONFIGURE_DEPENDS tests/sim/*.c)
 add_executable(batchmill_sim ${files})
 target_link_libraries(batchmill_sim PRIVATE bm_fakes bm_server bm_client PkgConfig::CMOCKA bm_flags)
 foreach(function malloc calloc realloc reallocarray strdup strndup aligned_alloc posix_memalign
-                 asprintf free getrandom
+                 asprintf free getrandom mmap munmap memfd_create open close stat getpid
                  bm_mutex_init bm_mutex_fini bm_mutex_lock bm_mutex_unlock
                  bm_cond_init bm_cond_fini bm_cond_signal bm_cond_broadcast bm_cond_wait
                  bm_cond_wait_until bm_clock_system)

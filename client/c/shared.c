@@ -249,10 +249,10 @@ static void hold_enter(struct bm_client_shared *shared, struct bm_client_hold *h
     shared->nholds++;
 }
 
-static const void *hold_map(struct bm_client_hold *hold, const struct bm_client_place *place)
-    BM_REQUIRES(hold->shared->mutex)
+static const void *hold_map(struct bm_client_shared *shared, struct bm_client_hold *hold,
+                            const struct bm_client_place *place) BM_REQUIRES(shared->mutex)
 {
-    struct mapping *mapping = shared_map(hold->shared, place);
+    struct mapping *mapping = shared_map(shared, place);
     if (mapping == NULL)
         return NULL;
     hold->mappings[hold->nmappings++] = mapping;
@@ -276,7 +276,7 @@ struct bm_client_hold *bm_client_hold_new(struct bm_client_shared *shared,
     for (size_t i = 0; i < batch->ntensors && good; i++) {
         if (!batch->places[i].given)
             continue;
-        batch->tensors[i].data = hold_map(hold, &batch->places[i]);
+        batch->tensors[i].data = hold_map(shared, hold, &batch->places[i]);
         good = batch->tensors[i].data != NULL;
     }
     bm_mutex_unlock(&shared->mutex);

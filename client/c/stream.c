@@ -60,9 +60,9 @@ static void stream_forget_trouble(struct batchmill_stream *stream)
 
 static void flight_done(void *context, struct bm_client_message *reply);
 
-// What was asked for by it may come by reference, if there is room for so many.
+// With the mutex, as flight_leave(). What it asks for may come by reference, if there is room for
+// so many.
 static void flight_enter(struct bm_client_flight *flight, const struct bm_client_ask *ask)
-    BM_REQUIRES(flight->stream->client->mutex)
 {
     const struct batchmill_stream *stream = flight->stream;
     flight->busy = true;
@@ -72,7 +72,7 @@ static void flight_enter(struct bm_client_flight *flight, const struct bm_client
     flight->shared = maps ? stream->shared : NULL;
 }
 
-static void flight_leave(struct bm_client_flight *flight) BM_REQUIRES(flight->stream->client->mutex)
+static void flight_leave(struct bm_client_flight *flight)
 {
     if (flight->busy && flight->shared != NULL)
         bm_client_shared_leave(flight->shared, flight->ask.count);

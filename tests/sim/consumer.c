@@ -81,6 +81,33 @@ static bool consumer_take(struct sim_consumer *consumer, struct batchmill_stream
     return true;
 }
 
+// ---- What it keeps for a while ----
+
+enum { KEPT_MAX = 6 };
+struct kept { // batches that it looks at again later
+    struct batchmill_batch *batches[KEPT_MAX];
+    unsigned n;
+};
+
+static void kept_release(const struct sim_consumer *consumer, struct kept *kept, unsigned i)
+{
+    struct batchmill_batch *batch = kept->batches[i];
+    uint64_t seq = batchmill_batch_seq(batch);
+    SIM_CHECK(oracle_digest(batch) == consumer->reference->seqs[seq].digest,
+              "%s: batch %llu of %s changed while it was kept", consumer->name,
+              (unsigned long long)seq, consumer->reference->pipeline);
+    batchmill_batch_free(batch);
+    kept->batches[i] = kept->batches[--kept->n];
+}
+
+static void kept_add(const struct sim_consumer *consumer, struct kept *kept,
+                     struct batchmill_batch *batch)
+{
+    if (kept->n == KEPT_MAX)
+        kept_release(consumer, kept, (unsigned)sim_draw(KEPT_MAX));
+    kept->batches[kept->n++] = batch;
+}
+
 static void consumer_save(struct sim_consumer *consumer) // one atomic write: no turn is given up
 {
     if (sim_draw(8) == 0)
@@ -111,7 +138,7 @@ static bool consumer_failed(struct sim_consumer *consumer, struct batchmill_stre
 
 // With a batch in its hands. False: it stops here, for now.
 static bool consumer_use(struct sim_consumer *consumer, struct batchmill_stream *stream,
-                         struct batchmill_batch *batch)
+                         struct batchmill_batch *batch, struct kept *kept)
 {
     bool early = sim_draw(2) == 0;
     bool right = consumer_take(consumer, stream, batch);
@@ -121,7 +148,9 @@ static bool consumer_use(struct sim_consumer *consumer, struct batchmill_stream 
         fiber_sleep(sim_duration(scenario.think_ns));
     if (right && sim_draw(3) > 0)
         consumer_save(consumer);
-    if (!early)
+    if (!early && right && sim_draw(2) == 0)
+        kept_add(consumer, kept, batch);
+    else if (!early)
         batchmill_batch_free(batch);
     return right && sim_draw(64) > 0;
 }
@@ -144,7 +173,8 @@ static enum batchmill_code stream_next(struct batchmill_stream *stream,
 }
 
 // Takes batches until the end, or until it would rather open the stream anew.
-static void consumer_drain(struct sim_consumer *consumer, struct batchmill_stream *stream)
+static void consumer_drain(struct sim_consumer *consumer, struct batchmill_stream *stream,
+                           struct kept *kept)
 {
     bool goes_on = true;
     while (goes_on && !consumer->done && !sim.failed) {
@@ -153,7 +183,7 @@ static void consumer_drain(struct sim_consumer *consumer, struct batchmill_strea
         consumer->asked = true;
         enum batchmill_code code = stream_next(stream, &batch, &error);
         if (code == BATCHMILL_OK) {
-            goes_on = consumer_use(consumer, stream, batch);
+            goes_on = consumer_use(consumer, stream, batch, kept);
         } else if (code == BATCHMILL_END) {
             consumer_end(consumer);
         } else if (error.has_batch) {
@@ -195,8 +225,16 @@ static void consumer_gen(struct sim_consumer *consumer, struct batchmill_client 
               (unsigned long long)consumer->now.next);
     if (sim_draw(4) == 0)
         consumer_rest(); // nothing runs meanwhile
-    consumer_drain(consumer, stream);
+    struct kept kept = {.n = 0};
+    consumer_drain(consumer, stream, &kept);
+    bool later = sim_draw(2) == 0;
+    while (kept.n > 0 && !later)
+        kept_release(consumer, &kept, 0);
     batchmill_stream_close(stream);
+    if (later)
+        consumer_rest();
+    while (kept.n > 0) // they outlive their stream
+        kept_release(consumer, &kept, 0);
 }
 
 // ---- A cursor, which several share ----

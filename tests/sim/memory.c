@@ -116,11 +116,12 @@ void sim_memory_kill(struct sim_process *process)
         __real_free(all[i]);
     }
     __real_free(all);
+    sim_files_kill(process);
 }
 
 size_t sim_memory_count(const struct sim_process *process)
 {
-    size_t n = 0;
+    size_t n = sim_files_count(process);
     for (size_t i = 0; i < capacity; i++)
         n += entries[i].at != NULL && entries[i].owner == process;
     return n;
@@ -128,7 +129,7 @@ size_t sim_memory_count(const struct sim_process *process)
 
 // ---- The C library's names ----
 
-static bool refuse(void)
+bool sim_memory_refuses(void)
 {
     struct sim_process *process = sim.current;
     if (process == NULL || process->refuse_in == 0 || --process->refuse_in > 0)
@@ -141,17 +142,17 @@ static bool refuse(void)
 
 void *__wrap_malloc(size_t size)
 {
-    return refuse() ? NULL : own(__real_malloc(size));
+    return sim_memory_refuses() ? NULL : own(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-    return refuse() ? NULL : own(__real_calloc(n, size));
+    return sim_memory_refuses() ? NULL : own(__real_calloc(n, size));
 }
 
 void *__wrap_realloc(void *old, size_t size)
 {
-    if (refuse())
+    if (sim_memory_refuses())
         return NULL;
     disown(old);
     void *at = __real_realloc(old, size);
@@ -172,22 +173,22 @@ void *__wrap_reallocarray(void *old, size_t n, size_t size)
 
 char *__wrap_strdup(const char *text)
 {
-    return refuse() ? NULL : own(__real_strdup(text));
+    return sim_memory_refuses() ? NULL : own(__real_strdup(text));
 }
 
 char *__wrap_strndup(const char *text, size_t max)
 {
-    return refuse() ? NULL : own(__real_strndup(text, max));
+    return sim_memory_refuses() ? NULL : own(__real_strndup(text, max));
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    return refuse() ? NULL : own(__real_aligned_alloc(alignment, size));
+    return sim_memory_refuses() ? NULL : own(__real_aligned_alloc(alignment, size));
 }
 
 int __wrap_posix_memalign(void **ret, size_t alignment, size_t size)
 {
-    if (refuse())
+    if (sim_memory_refuses())
         return ENOMEM;
     int result = __real_posix_memalign(ret, alignment, size);
     if (result == 0)
@@ -197,7 +198,7 @@ int __wrap_posix_memalign(void **ret, size_t alignment, size_t size)
 
 int __wrap_asprintf(char **ret, const char *format, ...)
 {
-    if (refuse())
+    if (sim_memory_refuses())
         return -1;
     va_list arguments;
     va_start(arguments, format);

@@ -101,6 +101,21 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
         "    lock->holder = NULL;\n    if (next != NULL)\n        lock->parked--;\n"
         "    return next == NULL ? NULL : BM_CONTAINER(next, struct bm_waiter, node);",
     ),
+    "a hold is dropped early": (
+        "server/session_holds.c",
+        "outcome->seq >= next->ack || request_holds(next, outcome->seq)",
+        "outcome->seq >= next->ack || request_holds(next, outcome->seq + 1)",
+    ),
+    "what a client may still see is used again": (
+        "server/session_holds.c",
+        "unsigned i = 0; seen && i < holds->n; i++)",
+        "unsigned i = 0; seen && i < holds->n / 2; i++)",
+    ),
+    "a close says that nothing is held": (
+        "client/c/stream.c",
+        "bm_client_shared_held(stream->shared, want, held) == 0",
+        "bm_client_shared_held(stream->shared, want, held) < 600",
+    ),
     "window off by one": (
         "src/run/stream.c",
         "stream->created - stream->asked < stream->width) {",

@@ -133,6 +133,7 @@ void scenario_draw(void)
         weather.allowed &= 1 << BREAK_SERVER | 1 << PARTITION;
         scenario.lease_ms = 60000;
     }
+    scenario.shares = sim_draw(3) == 0;
     scenario.faults.refused =
         (weather.allowed >> REFUSE_SERVER | weather.allowed >> REFUSE_TRAINER) & 1;
     sim_schedule(&weather.event, sim.now_ns + sim_duration(weather.every_ns));

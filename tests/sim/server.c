@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "fakes/fake_executor.h"
 #include "server/codec.h"
+#include "server/same_host.h"
 #include "server/session.h"
 #include "sim/simulation.h"
 
@@ -25,6 +26,8 @@ static struct {
     struct bm_scheduler *scheduler;
     struct bm_catalog *catalog;
     struct bm_session *session;
+    struct bm_same_host same_host;
+    bool shares;
     struct bm_list connections;
     struct sim_event step, restart, leave;
     bool closed; // draining is over; what still runs is waited for
@@ -152,6 +155,7 @@ void server_request(struct sim_connection *connection, void *tag, uint64_t id, c
         exchange->connection = connection;
         exchange->tag = tag;
         exchange->id = id;
+        exchange->exchange.same_host = true;
         bm_list_push_back(&connection->exchanges, &exchange->node);
         struct bm_error error;
         enum bm_status status =
@@ -225,11 +229,13 @@ static void server_create(void)
     for (unsigned i = 0; oracle_pipeline(i) != NULL; i++)
         BM_ASSERT(bm_catalog_add(server.catalog, bm_pipeline_ref(oracle_pipeline(i)), NULL) ==
                   BM_OK);
+    server.shares = scenario.shares && bm_same_host_open(1, &server.same_host);
     const struct bm_session_config session_config = {
         .scheduler = server.scheduler,
         .executor = &server.executor.base,
         .catalog = server.catalog,
         .host = &server.host,
+        .same_host = server.shares ? &server.same_host : NULL,
         .workers = nworkers,
         .lease_ms = scenario.lease_ms,
     };
@@ -323,6 +329,8 @@ static void server_free(void)
     server.executor.flush = NULL;
     bm_outcomes_free(bm_scheduler_garbage(server.scheduler));
     bm_scheduler_free(server.scheduler);
+    if (server.shares)
+        bm_same_host_close(&server.same_host);
     // Requests that came on a connection and were answered are gone with their answers.
     size_t left = sim_memory_count(&server.process);
     SIM_CHECK(left == 0, "the server ended in order and left %zu allocations behind", left);

@@ -33,6 +33,7 @@ struct sim_scenario {
     uint64_t think_ns; // of a consumer, usual, between two batches
     uint64_t faults_until_ns, deadline_ns;
     bool polls;   // consumers ask with short deadlines
+    bool shares;  // server and trainers are on one host
     bool cursors; // consumers share a cursor; no process ends or loses its lease, then
     struct sim_faults faults;
 };

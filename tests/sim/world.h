@@ -64,7 +64,11 @@ uint64_t sim_process_now(const struct sim_process *process); // on its clock
 
 void *sim_alloc(size_t size);                               // zeroed, until the next sim_begin()
 void sim_memory_kill(struct sim_process *process);          // frees all that it has
-size_t sim_memory_count(const struct sim_process *process); // allocations it has
+size_t sim_memory_count(const struct sim_process *process); // allocations and files it has
+bool sim_memory_refuses(void); // this allocation of the process that runs
+// Of files in memory, and what is mapped of them (files.c); part of the above.
+void sim_files_kill(const struct sim_process *process);
+size_t sim_files_count(const struct sim_process *process);
 
 // ---- What was seen ----
 
