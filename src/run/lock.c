@@ -100,6 +100,12 @@ struct bm_waiter *bm_lock_leave(struct bm_lock *lock)
     return lock->holder;
 }
 
+const struct bm_waiter *bm_lock_next(const struct bm_lock *lock, const struct bm_waiter *waiter)
+{
+    const struct bm_node *next = waiter == NULL ? lock->line.head.next : waiter->node.next;
+    return next == &lock->line.head ? NULL : BM_CONTAINER(next, struct bm_waiter, node);
+}
+
 const struct bm_waiter *bm_lock_holder(const struct bm_lock *lock)
 {
     return lock->holder;

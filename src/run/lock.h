@@ -31,6 +31,8 @@ bool bm_lock_enter(struct bm_lock *lock, struct bm_waiter *waiter);
 void bm_lock_abandon(struct bm_lock *lock, struct bm_waiter *waiter); // a parked one
 // Returns the waiter that now holds the lock, or NULL if the lock is free.
 struct bm_waiter *bm_lock_leave(struct bm_lock *lock);
+// Who comes behind `waiter` in the line, or with NULL the first; NULL: nobody.
+const struct bm_waiter *bm_lock_next(const struct bm_lock *lock, const struct bm_waiter *waiter);
 const struct bm_waiter *bm_lock_holder(const struct bm_lock *lock); // or NULL
 const char *bm_lock_name(const struct bm_lock *lock);
 unsigned bm_lock_line(const struct bm_lock *lock); // how many are parked

@@ -94,10 +94,29 @@ static inline __attribute__((always_inline)) void memory_prefetch(const void *st
 // With thousands of streams, what a job touches is in no cache any more. So the job's own memory is
 // asked for before it begins, and, while it runs, that of the next job and of the stream after it.
 // Measured: 0.84 us of CPU per batch instead of 1.09 with 10,000 streams, nothing with one.
+// In a lock's line, too: 0.43 us of CPU per action instead of 0.55 with 160,000 batches in it. The
+// first one's job was asked for when it was the second.
+static inline __attribute__((always_inline)) void line_look_ahead(const struct bm_lock *lock)
+{
+    const struct bm_waiter *first = bm_lock_next(lock, NULL);
+    if (first == NULL)
+        return;
+    const struct bm_job *job = BM_CONTAINER(first, struct bm_job, waiter);
+    memory_prefetch(job->outcome, offsetof(struct bm_outcome, work.error));
+    memory_prefetch(job->stream, sizeof *job->stream);
+    const struct bm_waiter *second = bm_lock_next(lock, first);
+    if (second != NULL)
+        memory_prefetch(BM_CONTAINER(second, struct bm_job, waiter), sizeof *job);
+}
+
 static inline __attribute__((always_inline)) void
 scheduler_look_ahead(const struct bm_scheduler *scheduler, const struct bm_job *job)
 {
     memory_prefetch(job->outcome, offsetof(struct bm_outcome, work.error));
+    if (job->holds) { // who gives a lock back is mostly the one who picks the next in its line
+        line_look_ahead(job->stream->locks[job->step]);
+        return;
+    }
     const struct bm_node *end = &scheduler->turns.head, *next = end->next;
     if (next == end)
         return;
