@@ -29,9 +29,9 @@ MUTANTS = {  # name: (file, what is there, what it becomes)
     ),
     "lost wake-up of the consumer": (
         "client/c/stream.c",
-        "    flight->busy = false;\n    bm_cond_signal(&stream->changed);\n"
+        "    flight_leave(flight);\n    bm_cond_signal(&stream->changed);\n"
         "    stream_pump(stream);",
-        "    flight->busy = false;\n    stream_pump(stream);",
+        "    flight_leave(flight);\n    stream_pump(stream);",
     ),
     "a change is not told to the session": (
         "src/run/stream.c",

@@ -34,6 +34,9 @@ static void the_first_batch_enters_and_the_rest_park_in_order(void **state)
     assert_false(bm_lock_enter(lock, &third));
     assert_int_equal(bm_lock_line(lock), 2);
     assert_ptr_equal(bm_lock_holder(lock), &first);
+    assert_ptr_equal(bm_lock_next(lock, NULL), &second);
+    assert_ptr_equal(bm_lock_next(lock, &second), &third);
+    assert_null(bm_lock_next(lock, &third));
     assert_ptr_equal(bm_lock_leave(lock), &second);
     assert_ptr_equal(bm_lock_holder(lock), &second);
     assert_ptr_equal(bm_lock_leave(lock), &third);
