@@ -132,6 +132,8 @@ void scenario_draw(void)
     if (scenario.cursors) {
         weather.allowed &= 1 << BREAK_SERVER | 1 << PARTITION;
         scenario.lease_ms = 60000;
+        if (sim_draw(2) == 0)
+            scenario.timeout_ms = 500; // so that members give up, with a batch in their hands
     }
     scenario.shares = sim_draw(3) == 0;
     scenario.faults.refused =
