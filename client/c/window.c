@@ -85,7 +85,7 @@ static void window_move(struct bm_client_window *window, uint64_t base)
 {
     uint64_t before = window_stop(window);
     window->base = window->want = base;
-    window->ack_due = true;
+    window->ack_due |= base - window->acked >= window_quarter(window);
     uint64_t after = window_stop(window);
     if (after > before)
         window->nempty += (uint32_t)(after - before);
@@ -230,8 +230,10 @@ enum bm_client_taken bm_client_window_take(struct bm_client_window *window, void
         if (window->want >= window->end_seq)
             return BM_CLIENT_END;
         struct bm_client_slot *slot = window_slot(window, window->want);
-        if (slot->state != BM_CLIENT_READY)
+        if (slot->state != BM_CLIENT_READY) {
+            window->ack_due |= window->base > window->acked; // the whole window is to be at work
             return BM_CLIENT_WAIT;
+        }
         struct bm_client_arrival arrival = slot->arrival;
         *slot = (struct bm_client_slot){0};
         window->failed += arrival.failed;

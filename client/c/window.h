@@ -15,8 +15,8 @@
 // until there is much to ask for would let the server run dry. So: large batches, of which a
 // reply holds few, are asked for in pieces of as many as fit a reply, all at once; small ones as
 // soon as a quarter of the window is to be had, or nothing is under way; the batch that the
-// consumer waits for always at once. And when no other ask does, an ack alone, one at a time,
-// carries the news that the consumer has moved on, as the server may work on one batch more.
+// consumer waits for always at once. And an ack alone, one at a time, carries the news that the
+// consumer has moved on by a quarter of the window, or waits, when no other ask does.
 //
 // Threads: not synchronised; with the client's mutex held.
 #pragma once
