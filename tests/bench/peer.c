@@ -5,7 +5,8 @@
 //     peer:  value BATCHES_PER_SECOND           or  error WHY
 //
 // until we close its input. It starts its own servers, in processes of their own, and ends them.
-// Its clock may start with its first batch, so that nothing counts that it does once.
+// Its clock may start with its first batch, so that nothing counts that it does once. While others
+// are measured it is stopped, with all of its processes: some have threads that never rest.
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -91,6 +92,7 @@ void bench_peer_measure(struct bench_peer *peer, const struct bench_setup *setup
         snprintf(ret_outcome->why, sizeof ret_outcome->why, "%.250s", peer->said);
         return;
     }
+    (void)kill(-peer->pid, SIGCONT);
     fprintf(peer->to, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %s\n", name,
             stream->items, stream->item_bytes, stream->batch_items,
             bench_stream_batches(setup, stream), stream->nactions, variant);
@@ -105,6 +107,7 @@ void bench_peer_measure(struct bench_peer *peer, const struct bench_setup *setup
     } else {
         strcpy(ret_outcome->why, line);
     }
+    (void)kill(-peer->pid, SIGSTOP);
 }
 
 void bench_peer_stop(struct bench_peer *peer)
@@ -113,6 +116,7 @@ void bench_peer_stop(struct bench_peer *peer)
         return;
     fclose(peer->to);
     close(peer->from);
+    (void)kill(-peer->pid, SIGCONT);
     kill(-peer->pid, SIGTERM);
     for (unsigned i = 0; i < 200 && waitpid(peer->pid, NULL, WNOHANG) == 0; i++)
         usleep(10000);
