@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fakes/certificates.h"
 #include "fakes/client_fixture.h"
 #include "support.h"
 
@@ -66,7 +67,12 @@ static struct batchmill_client *connected(unsigned url, const struct batchmill_o
 {
     struct batchmill_client *client = NULL;
     struct batchmill_error error;
-    client_expect_ok(batchmill_connect(the_host.urls[url], options, &client, &error), &error);
+    struct batchmill_options own = {0};
+    if (options != NULL)
+        own = *options;
+    if (url == CLIENT_TLS)
+        own.tls_ca_file = certificates_path("ca.pem");
+    client_expect_ok(batchmill_connect(the_host.urls[url], &own, &client, &error), &error);
     return client;
 }
 
@@ -121,7 +127,7 @@ static void the_same_bytes_come_either_way(void **state)
         for (unsigned p = 0; p < CLIENT_NPREFETCHES; p++)
             assert_true(digest_of(client, client_prefetches[p]) == expected);
         assert_true(digest_of(client, BATCHMILL_PREFETCH_AUTO) == expected);
-        bool maps = url == 1 || url == 2; // tcp and ipc
+        bool maps = url == 1 || url == 2 || url == CLIENT_TLS; // tcp and ipc, too
         shared += maps ? (CLIENT_NPREFETCHES + 1) * NBATCHES : 0;
         assert_int_equal(nshared(client), shared);
         assert_int_equal(diary.nlines, 0);

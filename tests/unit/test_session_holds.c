@@ -88,7 +88,7 @@ static bool is_free(uint64_t block)
     struct bm_block *blocks[N];
     bool found = false;
     for (unsigned i = 0; i < N; i++) {
-        blocks[i] = bm_block_new_shared(host.same_host.pool, 8 * BATCH);
+        blocks[i] = bm_block_new_shared(host.same_host.pool, UINT64_C(8) * BATCH);
         assert_non_null(blocks[i]);
         found |= bm_shared_place(bm_block_shared(blocks[i])).block == block;
     }
@@ -136,7 +136,7 @@ static void held_batches_keep_their_bytes(void **state)
     for (uint64_t seq = 3; seq < 20; seq++)
         take(seq, 2, held);
     for (int64_t i = 0; i < BATCH; i++)
-        assert_true(first[i] == i && third[i] == 2 * BATCH + i);
+        assert_true(first[i] == i && third[i] == INT64_C(2) * BATCH + i);
 }
 
 static void a_late_request_says_nothing_about_what_is_held(void **state)

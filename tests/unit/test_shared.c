@@ -82,7 +82,7 @@ static void another_process_can_neither_write_nor_resize_it(void **state)
         assert_int_equal(pwrite(fd, "x", 1, BM_SHARED_HEAD_BYTES), -1);
         assert_int_equal(errno, EPERM);
         assert_int_equal(ftruncate(fd, 0), -1);
-        assert_int_equal(ftruncate(fd, 2 * TOTAL), -1);
+        assert_int_equal(ftruncate(fd, (off_t)2 * TOTAL), -1);
         assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, TOTAL), -1);
         unsigned char *seen = mmap(NULL, TOTAL, PROT_READ, MAP_SHARED, fd, 0);
         assert_ptr_not_equal(seen, MAP_FAILED);
@@ -99,7 +99,7 @@ static void what_is_given_back_serves_the_next_of_its_size(void **state)
     struct bm_block *block = bm_block_new_shared(pool, SIZE);
     uint64_t first = block_id(block);
     bm_block_unref(block);
-    block = bm_block_new_shared(pool, 2 * SIZE);
+    block = bm_block_new_shared(pool, UINT64_C(2) * SIZE);
     assert_true(block_id(block) != first);
     struct bm_block *again = bm_block_new_shared(pool, SIZE);
     assert_true(block_id(again) == first);
