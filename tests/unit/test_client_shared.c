@@ -252,7 +252,7 @@ static void a_reply_says_where_its_tensors_are(void **state)
     struct bm_client_hold *hold = bm_client_hold_new(shared, batch);
     assert_non_null(hold);
     assert_int_equal(batch->tensors[0].size_bytes, 2 * SIZE);
-    assert_memory_equal(batch->tensors[0].data, tensors[0].data, 2 * SIZE);
+    assert_memory_equal(batch->tensors[0].data, tensors[0].data, (size_t)2 * SIZE);
     bm_client_hold_free(hold);
     bm_client_shared_unref(shared);
     free(batch);
