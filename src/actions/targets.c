@@ -99,9 +99,10 @@ enum bm_status bm_targets_write(struct bm_infer *infer, const struct bm_targets 
 {
     enum bm_status status = bm_infer_keep_all(infer, err);
     for (unsigned i = 0; i < targets->n && status == BM_OK; i++) {
-        unsigned component = targets->components[i], index;
-        status =
-            bm_infer_write(infer, &infer->in->components[component], (int)component, &index, err);
+        unsigned c = targets->components[i], index;
+        struct bm_component component = infer->in->components[c];
+        component.vocabulary = NULL; // other values
+        status = bm_infer_write(infer, &component, (int)c, &index, err);
     }
     return status;
 }

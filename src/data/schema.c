@@ -12,6 +12,8 @@ void bm_schema_init(struct bm_schema *schema)
 
 void bm_schema_fini(struct bm_schema *schema)
 {
+    for (unsigned i = 0; i < schema->ncomponents; i++)
+        bm_vocabulary_unref(schema->components[i].vocabulary);
     free(schema->components);
     *schema = (struct bm_schema){0};
 }
@@ -28,6 +30,8 @@ enum bm_status bm_schema_copy(const struct bm_schema *from, struct bm_schema *to
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a schema");
     memcpy(to->components, from->components, size);
     to->ncomponents = from->ncomponents;
+    for (unsigned i = 0; i < to->ncomponents; i++)
+        bm_vocabulary_ref(to->components[i].vocabulary);
     return BM_OK;
 }
 
@@ -82,10 +86,13 @@ enum bm_status bm_schema_add(struct bm_schema *schema, const struct bm_component
     if (grown == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a schema");
     schema->components = grown;
-    grown[schema->ncomponents] = *component;
+    struct bm_component *added = &grown[schema->ncomponents++];
+    *added = *component;
     if (component->ragged && component->ndim > 0)
-        grown[schema->ncomponents].shape[0] = 0;
-    schema->ncomponents++;
+        added->shape[0] = 0;
+    if (!bm_dtype_is_integer(component->dtype))
+        added->vocabulary = NULL;
+    bm_vocabulary_ref(added->vocabulary);
     return BM_OK;
 }
 

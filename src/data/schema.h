@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/name.h"
 #include "data/dtype.h"
+#include "data/vocabulary.h"
 
 enum { BM_NDIM_MAX = 16, BM_COMPONENTS_MAX = 256 };
 
@@ -24,6 +25,9 @@ struct bm_component {
     bool ragged;
     unsigned ndim;               // of one item, without the batch axis; 0 = a scalar
     uint64_t shape[BM_NDIM_MAX]; // of one item; C order
+    // What the values of an integer component stand for, or NULL. A schema holds a reference; in a
+    // component that lies elsewhere it is borrowed.
+    struct bm_vocabulary *vocabulary;
 };
 
 struct bm_schema { // owns `components`
@@ -37,7 +41,7 @@ enum bm_status bm_schema_copy(const struct bm_schema *from, struct bm_schema *to
                               struct bm_error *err); // `to` was not initialised
 
 // Appends a copy. Refuses bad or repeated names, too many components or axes, a shape whose size
-// overflows, and text that is not ragged with ndim 0.
+// overflows, and text that is not ragged with ndim 0. Only integers keep a vocabulary.
 enum bm_status bm_schema_add(struct bm_schema *schema, const struct bm_component *component,
                              struct bm_error *err);
 int bm_schema_find(const struct bm_schema *schema, const char *name); // -1: none

@@ -85,7 +85,9 @@ enum bm_status bm_infer_write(struct bm_infer *infer, const struct bm_component 
     bm_schema_init(&checked);
     enum bm_status status = infer_add(infer, &checked, component, err);
     if (status == BM_OK) {
+        struct bm_component before = infer->out->components[index];
         infer->out->components[index] = checked.components[0];
+        checked.components[0] = before; // each schema frees what it has
         infer->origins[index] = origin;
         *ret_index = (unsigned)index;
     }

@@ -346,6 +346,8 @@ static void hash_add_schema(struct bm_hash *hash, const struct bm_schema *schema
         bm_hash_add_u64(hash, component->ndim);
         for (unsigned axis = 0; axis < component->ndim; axis++)
             bm_hash_add_u64(hash, component->shape[axis]);
+        if (component->vocabulary != NULL)
+            bm_hash_add_u64(hash, bm_vocabulary_hash(component->vocabulary));
     }
 }
 

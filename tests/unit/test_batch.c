@@ -11,10 +11,10 @@
 enum { PIXELS, LABEL, WORDS, NAME, NCOMPONENTS, NITEMS = 3 };
 
 static struct bm_component components[] = {
-    [PIXELS] = {"pixels", BM_FLOAT32, false, 2, {4, 5}},
-    [LABEL] = {"label", BM_INT64, false, 0, {0}},
-    [WORDS] = {"words", BM_INT16, true, 2, {0, 3}},
-    [NAME] = {"name", BM_STRING, true, 0, {0}},
+    [PIXELS] = {"pixels", BM_FLOAT32, false, 2, {4, 5}, NULL},
+    [LABEL] = {"label", BM_INT64, false, 0, {0}, NULL},
+    [WORDS] = {"words", BM_INT16, true, 2, {0, 3}, NULL},
+    [NAME] = {"name", BM_STRING, true, 0, {0}, NULL},
 };
 static const struct bm_schema schema = {NCOMPONENTS, components};
 static const uint64_t items[NITEMS] = {7, 8, 9}, epochs[NITEMS];
@@ -176,7 +176,7 @@ static void tensors_have_the_shapes_of_the_wire(void **state)
 static void the_widest_component_has_room_for_its_shape(void **state)
 {
     (void)state;
-    struct bm_component wide = {"wide", BM_INT8, false, BM_NDIM_MAX - 1, {0}};
+    struct bm_component wide = {"wide", BM_INT8, false, BM_NDIM_MAX - 1, {0}, NULL};
     for (unsigned i = 0; i < wide.ndim; i++)
         wide.shape[i] = 1 + i % 2;
     const struct bm_schema wide_schema = {1, &wide};

@@ -53,10 +53,12 @@ static void assert_prints(const char *expected)
 
 static void add_examples(void)
 {
-    assert_int_equal(add((struct bm_component){"pixels", BM_FLOAT32, false, 2, {8, 8}}), BM_OK);
-    assert_int_equal(add((struct bm_component){"label", BM_INT64, false, 0, {0}}), BM_OK);
-    assert_int_equal(add((struct bm_component){"words", BM_FLOAT16, true, 2, {99, 3}}), BM_OK);
-    assert_int_equal(add((struct bm_component){"name", BM_STRING, true, 0, {0}}), BM_OK);
+    assert_int_equal(add((struct bm_component){"pixels", BM_FLOAT32, false, 2, {8, 8}, NULL}),
+                     BM_OK);
+    assert_int_equal(add((struct bm_component){"label", BM_INT64, false, 0, {0}, NULL}), BM_OK);
+    assert_int_equal(add((struct bm_component){"words", BM_FLOAT16, true, 2, {99, 3}, NULL}),
+                     BM_OK);
+    assert_int_equal(add((struct bm_component){"name", BM_STRING, true, 0, {0}, NULL}), BM_OK);
 }
 
 static void components_are_found_by_name(void **state)
@@ -97,53 +99,57 @@ static void a_schema_is_fixed_without_ragged_components(void **state)
 {
     (void)state;
     assert_true(bm_schema_fixed(&schema));
-    assert_int_equal(add((struct bm_component){"a", BM_INT8, false, 1, {2}}), BM_OK);
+    assert_int_equal(add((struct bm_component){"a", BM_INT8, false, 1, {2}, NULL}), BM_OK);
     assert_true(bm_schema_fixed(&schema));
-    assert_int_equal(add((struct bm_component){"b", BM_INT8, true, 1, {0}}), BM_OK);
+    assert_int_equal(add((struct bm_component){"b", BM_INT8, true, 1, {0}, NULL}), BM_OK);
     assert_false(bm_schema_fixed(&schema));
 }
 
 static void bad_names_are_refused(void **state)
 {
     (void)state;
-    assert_refused((struct bm_component){"", BM_INT8, false, 0, {0}}, "", BM_NAME_RULE);
-    assert_refused((struct bm_component){"a b", BM_INT8, false, 0, {0}}, "", "got \"a b\"");
+    assert_refused((struct bm_component){"", BM_INT8, false, 0, {0}, NULL}, "", BM_NAME_RULE);
+    assert_refused((struct bm_component){"a b", BM_INT8, false, 0, {0}, NULL}, "", "got \"a b\"");
 }
 
 static void a_name_names_one_component(void **state)
 {
     (void)state;
     add_examples();
-    assert_refused((struct bm_component){"label", BM_INT8, false, 0, {0}}, "label", "already");
+    assert_refused((struct bm_component){"label", BM_INT8, false, 0, {0}, NULL}, "label",
+                   "already");
 }
 
 static void a_component_needs_a_dtype(void **state)
 {
     (void)state;
-    assert_refused((struct bm_component){"a", BM_DTYPE_NONE, false, 0, {0}}, "a",
+    assert_refused((struct bm_component){"a", BM_DTYPE_NONE, false, 0, {0}, NULL}, "a",
                    "bool, int8, int16");
-    assert_refused((struct bm_component){"a", (enum bm_dtype)(BM_STRING + 1), false, 0, {0}}, "a",
-                   "bool, int8, int16");
+    assert_refused((struct bm_component){"a", (enum bm_dtype)(BM_STRING + 1), false, 0, {0}, NULL},
+                   "a", "bool, int8, int16");
 }
 
 static void text_is_ragged_without_axes(void **state)
 {
     (void)state;
-    assert_refused((struct bm_component){"a", BM_BYTES, false, 0, {0}}, "a", "bytes is one run");
-    assert_refused((struct bm_component){"a", BM_STRING, true, 1, {0}}, "a", "string is one run");
-    assert_refused((struct bm_component){"a", BM_STRING, false, 1, {4}}, "a", "ragged");
+    assert_refused((struct bm_component){"a", BM_BYTES, false, 0, {0}, NULL}, "a",
+                   "bytes is one run");
+    assert_refused((struct bm_component){"a", BM_STRING, true, 1, {0}, NULL}, "a",
+                   "string is one run");
+    assert_refused((struct bm_component){"a", BM_STRING, false, 1, {4}, NULL}, "a", "ragged");
 }
 
 static void a_ragged_component_needs_an_axis(void **state)
 {
     (void)state;
-    assert_refused((struct bm_component){"a", BM_INT8, true, 0, {0}}, "a", "an axis that varies");
+    assert_refused((struct bm_component){"a", BM_INT8, true, 0, {0}, NULL}, "a",
+                   "an axis that varies");
 }
 
 static void there_are_at_most_15_axes_beside_that_of_the_batch(void **state)
 {
     (void)state;
-    struct bm_component component = {"a", BM_INT8, false, BM_NDIM_MAX, {0}};
+    struct bm_component component = {"a", BM_INT8, false, BM_NDIM_MAX, {0}, NULL};
     for (unsigned i = 0; i < BM_NDIM_MAX; i++)
         component.shape[i] = 1;
     assert_refused(component, "a", "at most 15 axes, got 16");
@@ -157,18 +163,22 @@ static void an_item_has_at_most_a_terabyte(void **state)
 {
     (void)state;
     const uint64_t kilo = 1024, huge = (uint64_t)1 << 40;
-    assert_int_equal(add((struct bm_component){"fits", BM_INT8, false, 1, {huge}}), BM_OK);
-    assert_refused((struct bm_component){"a", BM_INT8, false, 1, {huge + 1}}, "a", "2^40 bytes");
-    assert_refused((struct bm_component){"a", BM_INT16, false, 1, {huge}}, "a", "2^40 bytes");
-    assert_refused((struct bm_component){"a", BM_FLOAT64, false, 1, {UINT64_MAX}}, "a", "2^40");
-    assert_refused((struct bm_component){"a", BM_FLOAT64, false, 1, {(uint64_t)1 << 61}}, "a",
+    assert_int_equal(add((struct bm_component){"fits", BM_INT8, false, 1, {huge}, NULL}), BM_OK);
+    assert_refused((struct bm_component){"a", BM_INT8, false, 1, {huge + 1}, NULL}, "a",
+                   "2^40 bytes");
+    assert_refused((struct bm_component){"a", BM_INT16, false, 1, {huge}, NULL}, "a", "2^40 bytes");
+    assert_refused((struct bm_component){"a", BM_FLOAT64, false, 1, {UINT64_MAX}, NULL}, "a",
                    "2^40");
-    assert_refused((struct bm_component){"a", BM_INT8, false, 5, {kilo, kilo, kilo, kilo, 2}}, "a",
+    assert_refused((struct bm_component){"a", BM_FLOAT64, false, 1, {(uint64_t)1 << 61}, NULL}, "a",
                    "2^40");
-    assert_refused((struct bm_component){"a", BM_INT8, true, 2, {0, huge + 1}}, "a", "2^40");
+    assert_refused((struct bm_component){"a", BM_INT8, false, 5, {kilo, kilo, kilo, kilo, 2}, NULL},
+                   "a", "2^40");
+    assert_refused((struct bm_component){"a", BM_INT8, true, 2, {0, huge + 1}, NULL}, "a", "2^40");
     // The axis that varies is not counted, and an item may be empty.
-    assert_int_equal(add((struct bm_component){"b", BM_INT8, true, 2, {UINT64_MAX, 2}}), BM_OK);
-    assert_int_equal(add((struct bm_component){"c", BM_INT8, false, 2, {0, UINT64_MAX}}), BM_OK);
+    assert_int_equal(add((struct bm_component){"b", BM_INT8, true, 2, {UINT64_MAX, 2}, NULL}),
+                     BM_OK);
+    assert_int_equal(add((struct bm_component){"c", BM_INT8, false, 2, {0, UINT64_MAX}, NULL}),
+                     BM_OK);
     assert_int_equal(bm_component_item_bytes(&schema.components[2]), 0);
 }
 
@@ -180,7 +190,8 @@ static void there_are_at_most_256_components(void **state)
         snprintf(component.name, sizeof component.name, "c%u", i);
         assert_int_equal(add(component), BM_OK);
     }
-    assert_refused((struct bm_component){"more", BM_INT8, false, 0, {0}}, "more", "at most 256");
+    assert_refused((struct bm_component){"more", BM_INT8, false, 0, {0}, NULL}, "more",
+                   "at most 256");
     assert_int_equal(bm_schema_find(&schema, "c255"), 255);
 }
 
@@ -224,7 +235,7 @@ static void without_memory_a_schema_stays_as_it_was(void **state)
     struct bm_schema copy;
     add_examples();
     bm_fake_heap_fail_at(1);
-    enum bm_status status = add((struct bm_component){"more", BM_INT8, false, 0, {0}});
+    enum bm_status status = add((struct bm_component){"more", BM_INT8, false, 0, {0}, NULL});
     bm_fake_heap_fail_never();
     assert_int_equal(status, BM_RESOURCE_EXHAUSTED);
     assert_int_equal(schema.ncomponents, 4);
