@@ -62,35 +62,10 @@ static const struct bm_param pipeline_params[] = {
 enum bm_status bm_config_parse_size(const char *text, const char *where, uint64_t *ret_bytes,
                                     struct bm_error *err)
 {
-    static const struct {
-        const char *suffix;
-        uint64_t bytes;
-    } units[] = {
-        {"", 1},
-        {"B", 1},
-        {"kB", 1000},
-        {"KiB", 1ull << 10},
-        {"MB", 1000000},
-        {"MiB", 1ull << 20},
-        {"GB", 1000000000ull},
-        {"GiB", 1ull << 30},
-        {"TB", 1000000000000ull},
-        {"TiB", 1ull << 40},
-    };
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    bool digits = text[0] >= '0' && text[0] <= '9' && errno == 0;
-    for (unsigned i = 0; digits && i < COUNT(units); i++) {
-        uint64_t bytes;
-        if (strcmp(end, units[i].suffix) == 0 && bm_size_mul(number, units[i].bytes, &bytes)) {
-            *ret_bytes = bytes;
-            return BM_OK;
-        }
-    }
-    return bm_fail(err, BM_INVALID_ARGUMENT, where,
-                   "expected a number of bytes such as 1048576, 512MiB or 4GiB, got \"%.40s\"",
-                   text);
+    return bm_size_parse(text, ret_bytes)
+               ? BM_OK
+               : bm_fail(err, BM_INVALID_ARGUMENT, where,
+                         "expected " BM_SIZE_RULE ", got \"%.40s\"", text);
 }
 
 static enum bm_status config_read_memory(const struct bm_value *memory, uint64_t *ret_bytes,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/name.h"
+#include "base/size.h"
 
 static enum bm_status no_memory(const char *where, struct bm_error *err)
 {
@@ -54,6 +55,9 @@ static void expected_print(const struct bm_param *param, struct bm_buffer *out)
     case BM_PARAM_FLOATS:
         bm_buffer_add_text(out, has_range(param) ? "a number" : "a finite number");
         range_print(param, out);
+        break;
+    case BM_PARAM_BYTES:
+        bm_buffer_add_text(out, BM_SIZE_RULE);
         break;
     case BM_PARAM_NAME:
     case BM_PARAM_NAMES:
@@ -127,6 +131,13 @@ static enum bm_status read_float(const struct bm_param *param, const struct bm_v
 static const char *value_text(const struct bm_value *value) // NULL: not a scalar
 {
     return value->kind == BM_VALUE_NULL ? NULL : value->text;
+}
+
+static enum bm_status read_bytes(const struct bm_param *param, const struct bm_value *value,
+                                 uint64_t *ret_bytes, struct bm_error *err)
+{
+    const char *text = value_text(value);
+    return text != NULL && bm_size_parse(text, ret_bytes) ? BM_OK : value_refuse(param, value, err);
 }
 
 static enum bm_status read_text(const struct bm_param *param, const struct bm_value *value,
@@ -250,6 +261,8 @@ static enum bm_status param_read(const struct bm_param *param, const struct bm_v
         return read_integer(param, value, field, err);
     case BM_PARAM_FLOAT:
         return read_float(param, value, field, err);
+    case BM_PARAM_BYTES:
+        return read_bytes(param, value, field, err);
     case BM_PARAM_TEXT:
     case BM_PARAM_NAME:
         return read_text(param, value, field, err);
@@ -281,6 +294,7 @@ static void param_zero(const struct bm_param *param, void *config)
         [BM_PARAM_BOOL] = sizeof(bool),
         [BM_PARAM_INTEGER] = sizeof(int64_t),
         [BM_PARAM_FLOAT] = sizeof(double),
+        [BM_PARAM_BYTES] = sizeof(uint64_t),
         [BM_PARAM_TEXT] = sizeof(char *),
         [BM_PARAM_NAME] = sizeof(char *),
         [BM_PARAM_DTYPE] = sizeof(enum bm_dtype),
@@ -331,6 +345,7 @@ static void param_free(const struct bm_param *param, void *config)
     case BM_PARAM_BOOL:
     case BM_PARAM_INTEGER:
     case BM_PARAM_FLOAT:
+    case BM_PARAM_BYTES:
     case BM_PARAM_DTYPE:
     case BM_PARAM_CHOICE:
     case BM_PARAM_VALUE:
@@ -468,6 +483,9 @@ static void param_hash(const struct bm_param *param, const void *config, struct 
     case BM_PARAM_FLOAT:
         hash_double(hash, *(const double *)field);
         break;
+    case BM_PARAM_BYTES:
+        bm_hash_add_u64(hash, *(const uint64_t *)field);
+        break;
     case BM_PARAM_TEXT:
     case BM_PARAM_NAME:
         hash_optional_text(hash, *(char *const *)field);
@@ -535,7 +553,7 @@ static void kind_print(const struct bm_param *param, struct bm_buffer *out)
         [BM_PARAM_CHOICE] = "one of ", [BM_PARAM_INTEGERS] = "integers",
         [BM_PARAM_FLOATS] = "floats",  [BM_PARAM_NAMES] = "names",
         [BM_PARAM_TEXTS] = "texts",    [BM_PARAM_TEXT_MAP] = "map of texts",
-        [BM_PARAM_VALUE] = "value",
+        [BM_PARAM_VALUE] = "value",    [BM_PARAM_BYTES] = "bytes",
     };
     bm_buffer_add_text(out, names[param->kind]);
     if (param->kind == BM_PARAM_CHOICE)

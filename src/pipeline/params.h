@@ -28,6 +28,7 @@ enum bm_param_kind {   // field in the struct
     BM_PARAM_BOOL,     // bool
     BM_PARAM_INTEGER,  // int64_t, min/max
     BM_PARAM_FLOAT,    // double, min/max; finite
+    BM_PARAM_BYTES,    // uint64_t; 1048576, 512MiB or 4GiB
     BM_PARAM_TEXT,     // char *, NULL when absent without fallback
     BM_PARAM_NAME,     // char *, a valid name (base/name.h)
     BM_PARAM_DTYPE,    // enum bm_dtype; BM_DTYPE_NONE when absent

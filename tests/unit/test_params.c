@@ -19,6 +19,7 @@ struct all {
     struct bm_texts names, files;
     struct bm_text_map columns;
     const struct bm_value *free_form;
+    uint64_t room;
 };
 
 #define PARAM(field, kind, ...) BM_PARAM(struct all, field, kind, __VA_ARGS__)
@@ -40,6 +41,7 @@ static const struct bm_param params[] = {
     PARAM(files, BM_PARAM_TEXTS, .doc = "files"),
     PARAM(columns, BM_PARAM_TEXT_MAP, .doc = "columns"),
     PARAM(free_form, BM_PARAM_VALUE, .doc = "anything"),
+    PARAM(room, BM_PARAM_BYTES, .fallback = "4KiB", .doc = "bytes"),
 };
 enum { NPARAMS = sizeof params / sizeof params[0] };
 
@@ -78,7 +80,7 @@ static void every_kind_is_read(void **state)
     struct bm_value *value = parse(
         "{flag: false, count: 7, any: 0x10, factor: 2, positive: 1e3, text: 'a b', label: x.1,"
         " plain: 12, dtype: uint8, mode: clip, shape: [2, 3], means: [1, .5], names: [a, b],"
-        " files: [/x, 'y z'], columns: {price: 3, name: who}, free_form: {a: 1}}",
+        " files: [/x, 'y z'], columns: {price: 3, name: who}, free_form: {a: 1}, room: 2MB}",
         &all);
     assert_false(all.flag);
     assert_int_equal(all.count, 7);
@@ -101,6 +103,7 @@ static void every_kind_is_read(void **state)
     assert_string_equal(all.columns.keys[0], "price");
     assert_string_equal(all.columns.values[0], "3");
     assert_ptr_equal(all.free_form, bm_value_find(value, "free_form"));
+    assert_int_equal(all.room, 2000000);
     done(&all, value);
 }
 
@@ -124,6 +127,7 @@ static void what_is_absent_or_null_gets_its_default_or_stays_zero(void **state)
     assert_int_equal(all.names.n, 0);
     assert_int_equal(all.columns.n, 0);
     assert_null(all.free_form);
+    assert_int_equal(all.room, 4096);
     done(&all, value);
 }
 
@@ -160,7 +164,7 @@ static void unknown_names_are_refused_with_the_known_ones(void **state)
     (void)state;
     assert_refused("{count: 1,\n cuont: 2}", "test:2: cuont",
                    "expected one of flag, count, any, factor, positive, text, label, plain, dtype, "
-                   "mode, shape, means, names, files, columns, free_form, got \"cuont\"");
+                   "mode, shape, means, names, files, columns, free_form, room, got \"cuont\"");
     struct bm_error error;
     struct bm_value *value = fake_types_value("{a: 1}");
     assert_int_equal(bm_params_parse(NULL, 0, value, NULL, NULL, &error), BM_INVALID_ARGUMENT);
@@ -176,6 +180,9 @@ static void wrong_kinds_are_refused_where_they_stand(void **state)
                    "expected a finite number, got the text \"abc\"");
     assert_refused("{count: 1.5}", "test:1: count",
                    "expected a whole number from 1 to 10, got 1.5");
+    assert_refused("{count: 1, room: 4 KiB}", "test:1: room",
+                   "expected a number of bytes such as 1048576, 512MiB or 4GiB, got the text "
+                   "\"4 KiB\"");
     assert_refused("{count: 1, flag: 1}", "test:1: flag", "expected true or false, got 1");
     assert_refused("{count: 1, factor: .inf}", "test:1: factor",
                    "expected a finite number, got .inf");
@@ -284,6 +291,7 @@ static void every_difference_shows_in_the_hash(void **state)
         "{count: 1, free_form: {a: b}}",
         "{count: 1, free_form: {b: a}}",
         "{count: 1, free_form: {c: a}}",
+        "{count: 1, room: 4097}",
     };
     enum { N = sizeof all / sizeof all[0] };
     uint64_t digests[N];

@@ -57,6 +57,29 @@ static void sizes_are_rounded_up_to_the_alignment(void **state)
     assert_int_equal(bm_size_align(((uint64_t)1 << 40) + 1, 8), ((uint64_t)1 << 40) + 8);
 }
 
+static void sizes_are_read_with_their_units(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {
+        {"0", 0},      {"1048576", 1 << 20},   {"7B", 7},
+        {"3kB", 3000}, {"512MiB", 512u << 20}, {"16777215TiB", 16777215ull << 40},
+    };
+    static const char *const bad[] = {
+        "",      "MiB",  "-1",     "+1",          " 1",
+        "1 MiB", "1mib", "1.5GiB", "16777216TiB", "18446744073709551616"};
+    uint64_t bytes = 17;
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(bm_size_parse(bad[i], &bytes));
+    assert_int_equal(bytes, 17);
+    for (unsigned i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(bm_size_parse(good[i].text, &bytes));
+        assert_int_equal(bytes, good[i].bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -65,6 +88,7 @@ int main(void)
         cmocka_unit_test(sums_fit_or_leave_the_result_alone),
         cmocka_unit_test(the_result_may_be_an_operand),
         cmocka_unit_test(sizes_are_rounded_up_to_the_alignment),
+        cmocka_unit_test(sizes_are_read_with_their_units),
     };
     return cmocka_run_group_tests_name("size", tests, NULL, NULL);
 }
