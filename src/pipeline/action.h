@@ -114,8 +114,9 @@ struct bm_deferred {
 
 // ---- The type ----
 
-struct bm_joined {              // the config of a type that does two actions in one go
-    const void *first, *second; // theirs
+struct bm_joined { // the config of a type that does two actions in one go
+    const struct bm_action_type *types[2];
+    const void *configs[2];
 };
 
 struct bm_action_type {

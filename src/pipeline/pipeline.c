@@ -259,7 +259,7 @@ static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, cons
         free(config);
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
     }
-    *config = (struct bm_joined){first->config, second->config};
+    *config = (struct bm_joined){{first->type, second->type}, {first->config, second->config}};
     joined->type = type;
     joined->config = config;
     first->joined = joined; // from here on the pipeline frees it

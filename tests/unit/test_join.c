@@ -51,7 +51,7 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     (void)ret_plan;
-    const struct config *first = ((const struct bm_joined *)config)->first;
+    const struct config *first = ((const struct bm_joined *)config)->configs[0];
     return write_one(infer, first->crooked, first->crooked ? 0 : -1, err);
 }
 
@@ -131,11 +131,11 @@ static enum bm_result joined_run(struct bm_call *call)
     for (uint64_t row = call->first; row < call->first + call->count && result == BM_RESULT_OK;
          row++) {
         int64_t rows[ROWS_MAX];
-        result = unfold(call, joined->first, row, rows);
+        result = unfold(call, joined->configs[0], row, rows);
         if (result != BM_RESULT_OK)
             break;
         call->position++;
-        result = fold(call, joined->second, row, rows);
+        result = fold(call, joined->configs[1], row, rows);
         call->position -= result == BM_RESULT_OK;
     }
     return result;
