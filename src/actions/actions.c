@@ -17,7 +17,7 @@ enum bm_status bm_actions_register(struct bm_registry *registry, struct bm_error
         &bm_resize_action,      &bm_random_resized_crop_action,
         &bm_center_crop_action, &bm_pad_action,
         &bm_flip_action,        &bm_color_jitter_action,
-        &bm_layout_action,
+        &bm_layout_action,      &bm_cache_action,
     };
     enum bm_status status = BM_OK;
     for (unsigned i = 0; i < sizeof types / sizeof types[0] && status == BM_OK; i++)

@@ -347,6 +347,7 @@ const struct bm_action_type bm_decode_image_action = {
            "width. Right before resize, random_resized_crop, center_crop or pad to a size only the "
            "part that is needed is decoded, items side by side.",
     .form = BM_PER_BATCH,
+    .alone = true,
     .params = decode_params,
     .nparams = sizeof decode_params / sizeof decode_params[0],
     .config_bytes = sizeof(struct decode_image),

@@ -57,7 +57,7 @@ struct flip {
 
 static const struct bm_param flip_params[] = {
     BM_PARAM_COMPONENTS(struct flip,
-                        "the pictures: one name or a list; an item's are flipped together"),
+                        "the pictures: one name or a list; all of an item are flipped together"),
     BM_PARAM(struct flip, axis, BM_PARAM_CHOICE, .fallback = "horizontal",
              .choices = {[AXIS_HORIZONTAL] = "horizontal", [AXIS_VERTICAL] = "vertical"},
              .doc = "horizontal: left becomes right; vertical: top becomes bottom"),
@@ -119,7 +119,7 @@ struct color_jitter {
 
 static const struct bm_param jitter_params[] = {
     BM_PARAM_COMPONENTS(struct color_jitter,
-                        "the pictures: one name or a list; an item's all change alike"),
+                        "the pictures: one name or a list; all of an item change alike"),
     BM_PARAM(struct color_jitter, brightness, BM_PARAM_FLOATS, .doc = JITTER_DOC),
     BM_PARAM(struct color_jitter, contrast, BM_PARAM_FLOATS, .doc = JITTER_DOC),
     BM_PARAM(struct color_jitter, saturation, BM_PARAM_FLOATS, .doc = JITTER_DOC),

@@ -11,7 +11,7 @@
 #define PARAM(field, kind, ...) BM_PARAM(struct bm_window_config, field, kind, __VA_ARGS__)
 #define PARAM_COMPONENTS                                                                           \
     PARAM(components, BM_PARAM_NAMES, .required = true,                                            \
-          .doc = "the pictures: one name or a list; an item's all get the same random numbers")
+          .doc = "the pictures: one name or a list; all of an item are treated alike")
 #define PARAM_FILTERS                                                                              \
     {.name = "interpolation",                                                                      \
      .kind = BM_PARAM_CHOICE,                                                                      \
@@ -568,6 +568,7 @@ static enum bm_result window_run(struct bm_call *call)
         .name = #type_name,                                                                        \
         .doc = text,                                                                               \
         .form = BM_PER_ITEM,                                                                       \
+        .alone = true,                                                                             \
         .random = is_random,                                                                       \
         .params = noun##_params,                                                                   \
         .nparams = sizeof noun##_params / sizeof noun##_params[0],                                 \

@@ -126,6 +126,8 @@ struct bm_action_type {
     bool random;   // draws from bm_call_random()
     bool stateful; // its own state reaches its output: such pipelines promise no equal bytes
     bool waits;    // may return BM_RESULT_PENDING
+    bool alone;    // per batch, but what becomes of an item depends on no other item
+    bool caches;   // marks where results are kept; its config is a struct bm_cache_config
     const struct bm_param *params;
     unsigned nparams;
     size_t config_bytes;
