@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "fakes/action_fixture.h"
 #include "support.h"
 
@@ -588,6 +589,51 @@ static void a_whole_pipeline_is_one_pass_over_each_item(void **state)
     assert_true(bm_pipeline_step_spreads(fixture.pipeline, 1));
 }
 
+static void *spread_help(void *spread)
+{
+    unsigned piece;
+    while (bm_spread_claim(spread, &piece))
+        (void)bm_spread_run(spread, piece);
+    return NULL;
+}
+
+static void workers_share_a_batch_and_come_to_the_same_bytes(void **state)
+{
+    (void)state;
+    enum { NITEMS = 6, NTHREADS = 3, SIDE = 24 };
+    static const char *const names[NITEMS] = {"wide.jpg", "turned.jpg", "grey.png",
+                                              "wide.jpg", "turned.jpg", "wide.jpg"};
+    static float expected[NITEMS * SIDE * SIDE * 3];
+    give_files(names, NITEMS);
+    run("[{decode_image: {components: image}}, {random_resized_crop: {components: image, size: "
+        "24}}, {color_jitter: {components: image, hue: 0.2, contrast: 0.5}}, {layout: {components: "
+        "image, to: chw}}, {normalize: {components: image, mean: 0.5, std: 0.25, scale: 255}}]",
+        NITEMS);
+    assert_int_equal(fixture.work.batch.tensors[0].size_bytes, sizeof expected);
+    memcpy(expected, action_fixture_values(&fixture, "image"), sizeof expected);
+    const struct bm_order_params params = {.batch_size = NITEMS,
+                                           .n_epochs = 1,
+                                           .seed = 7,
+                                           .n_iters = BM_ORDER_UNSET,
+                                           .shard_count = 1};
+    struct bm_order order;
+    struct bm_work work;
+    struct bm_thread threads[NTHREADS];
+    assert_int_equal(bm_order_init(&order, &params, NITEMS, NULL), BM_OK);
+    assert_int_equal(bm_work_init(&work, fixture.pipeline, &order, 0, NULL), BM_OK);
+    work.stream = "stream-1";
+    assert_int_equal(bm_work_step(&work, 0), BM_RESULT_OK);
+    struct bm_spread *spread = bm_spread_new(&work, 1, NITEMS);
+    assert_non_null(spread);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        assert_int_equal(bm_thread_start(&threads[i], "worker", spread_help, spread, NULL), BM_OK);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        bm_thread_join(&threads[i]);
+    assert_int_equal(bm_spread_end(spread), BM_RESULT_OK);
+    assert_memory_equal(work.batch.tensors[0].data, expected, sizeof expected);
+    bm_work_fini(&work);
+}
+
 static void broken_files_are_errors_that_name_them(void **state)
 {
     (void)state;
@@ -697,6 +743,7 @@ int main(void)
         TEST(decode_image_gives_pixels_and_sizes),
         TEST(decoding_a_part_gives_the_bytes_of_decoding_all),
         TEST(a_whole_pipeline_is_one_pass_over_each_item),
+        TEST(workers_share_a_batch_and_come_to_the_same_bytes),
         TEST(broken_files_are_errors_that_name_them),
         TEST(larger_pictures_than_allowed_are_not_decoded),
         TEST(shrinking_while_decoding_needs_a_step_to_shrink_for),
