@@ -320,22 +320,16 @@ static const struct bm_action_type joined_type = {
     .run = joined_run,
 };
 
-static bool names_equal(const struct bm_texts *names, const struct bm_texts *others)
+static const struct bm_action_type *decode_join(const struct bm_schema *in, const void *config,
+                                                const struct bm_action_type *next,
+                                                const void *next_config)
 {
-    bool equal = names->n == others->n;
-    for (unsigned i = 0; i < names->n && equal; i++)
-        equal = strcmp(names->values[i], others->values[i]) == 0;
-    return equal;
-}
-
-static const struct bm_action_type *
-decode_join(const void *config, const struct bm_action_type *next, const void *next_config)
-{
+    (void)in;
     const struct decode_image *decode = config;
     const struct bm_window_config *window = next_config;
     const struct bm_window_kind *kind = bm_window_kind_of(next);
     if (kind == NULL || !kind->fixed(window) || (decode->dct_scale && !kind->resizes) ||
-        !names_equal(&decode->components, &window->components))
+        !bm_names_equal(&decode->components, &window->components))
         return NULL;
     return &joined_type;
 }
@@ -346,7 +340,7 @@ const struct bm_action_type bm_decode_image_action = {
            "channels, one row per pixel, and beside `image` an `image.size` int32 [2]: height, "
            "width. Right before resize, random_resized_crop, center_crop or pad to a size only the "
            "part that is needed is decoded, items side by side.",
-    .form = BM_PER_BATCH,
+    .form = BM_PER_BATCH, // for its rows' lengths
     .alone = true,
     .params = decode_params,
     .nparams = sizeof decode_params / sizeof decode_params[0],

@@ -21,6 +21,8 @@ extern const struct bm_action_type bm_one_hot_action;
 extern const struct bm_action_type bm_add_noise_action;  // noise.c
 extern const struct bm_action_type bm_accumulate_action; // accumulate.c
 
+extern const struct bm_action_type bm_cache_action; // cache.c
+
 extern const struct bm_action_type bm_decode_image_action; // image_decode.c
 
 extern const struct bm_action_type bm_resize_action; // image_window.c
@@ -30,9 +32,8 @@ extern const struct bm_action_type bm_pad_action;
 
 extern const struct bm_action_type bm_flip_action; // image_pixels.c
 extern const struct bm_action_type bm_color_jitter_action;
-extern const struct bm_action_type bm_layout_action;
 
-extern const struct bm_action_type bm_cache_action; // cache.c
+extern const struct bm_action_type bm_layout_action; // image_layout.c
 
 extern const struct bm_action_type bm_wait_action; // timing.c
 extern const struct bm_action_type bm_burn_action;

@@ -76,8 +76,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
                           struct chain_failure *failure)
 {
     const struct action *action = pipeline_part(work->pipeline, a);
-    // As if the entry `cache` were not there.
-    const unsigned position = a - (work->pipeline->ncached > 0);
+    unsigned caches = work->pipeline->ncached > 0; // entries before it that do nothing: the cache
     struct bm_call call = {
         .config = action->config,
         .plan = action->plan,
@@ -90,7 +89,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .attempt = work->attempt,
         .epoch = work->epoch,
         .seed = work->seed,
-        .position = position,
+        .position = a - caches,
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,
@@ -101,7 +100,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         bm_fail(failure->error, BM_INTERNAL, NULL, "the action waits without having said so");
         result = BM_RESULT_FAIL;
     }
-    failure->action = (int)(a + (call.position - position)); // which of two, where they are joined
+    failure->action = (int)(call.position + caches); // which of two, where they are joined
     failure->row = call.failed_row;
     return result;
 }

@@ -252,7 +252,8 @@ static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, cons
     struct action *first = &pipeline->actions[i], *second = &pipeline->actions[i + 1];
     const struct bm_action_type *type = NULL;
     if (first->lock == NULL && second->lock == NULL && first->type->join != NULL)
-        type = first->type->join(first->config, second->type, second->config);
+        type = first->type->join(pipeline_schema(pipeline, i), first->config, second->type,
+                                 second->config);
     if (type == NULL)
         return BM_OK;
     struct action *joined = calloc(1, sizeof *joined);
@@ -396,9 +397,11 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
     unsigned between_max = 0;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
-        unsigned between = 0;
-        for (unsigned i = step->first + 1; i < step->first + step->nactions; i++)
-            between += pipeline_schema(pipeline, i)->ncomponents;
+        unsigned between = 0, end = step->first + step->nactions;
+        for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
+            if (i > step->first)
+                between += pipeline_schema(pipeline, i)->ncomponents;
+        }
         if (between > between_max)
             between_max = between;
     }
@@ -528,9 +531,9 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
     BM_ASSERT(pipeline->nactions == n);
     status = pipeline_fingerprint(pipeline, err);
     if (status == BM_OK)
-        status = pipeline_plan_cache(pipeline, registry, actions, err);
-    if (status == BM_OK)
         status = pipeline_join(pipeline, actions, err);
+    if (status == BM_OK)
+        status = pipeline_plan_cache(pipeline, registry, actions, err);
     if (status == BM_OK)
         status = pipeline_plan_steps(pipeline, err);
     if (status == BM_OK)
