@@ -90,6 +90,7 @@ static struct whole whole_new(unsigned shrink, unsigned channels)
     jpeg_mem_src(&codec, file, (unsigned long)size);
     jpeg_read_header(&codec, TRUE);
     codec.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    codec.do_block_smoothing = FALSE;
     codec.scale_num = 1;
     codec.scale_denom = shrink;
     jpeg_start_decompress(&codec);
@@ -187,6 +188,22 @@ static void a_region_of_a_grey_picture_has_the_pixels_of_the_whole(void **state)
         check_regions(1, 1, 50);
         check_regions(1, 3, 50);
     }
+}
+
+// It ends in order, but with a few coefficients of each block only.
+static void a_region_of_an_unfinished_picture_has_the_pixels_of_the_whole(void **state)
+{
+    (void)state;
+    make(&(struct fake_jpeg){.height = 61, .width = 95, .channels = 3, .progressive = true});
+    unsigned nscans = 0;
+    for (size_t i = 0; i + 1 < size && nscans < 3; i++) {
+        if (file[i] == 0xff && file[i + 1] == 0xda && ++nscans == 3) {
+            file[i + 1] = 0xd9;
+            size = i + 2;
+        }
+    }
+    assert_int_equal(nscans, 3);
+    check_regions(1, 3, 50);
 }
 
 static void a_region_of_a_shrunk_picture_has_the_pixels_of_the_whole(void **state)
@@ -466,6 +483,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, free_fixture)
         TEST(a_region_has_the_pixels_of_the_whole_picture),
         TEST(a_region_of_a_grey_picture_has_the_pixels_of_the_whole),
+        TEST(a_region_of_an_unfinished_picture_has_the_pixels_of_the_whole),
         TEST(a_region_of_a_shrunk_picture_has_the_pixels_of_the_whole),
         TEST(inks_become_red_green_and_blue_as_in_pillow),
         TEST(the_orientation_of_exif_turns_a_picture_upright),
