@@ -47,11 +47,14 @@ static enum bm_status codec_find(const void *data, size_t size, const struct cod
         *ret_codec = codec;
         return BM_OK;
     }
-    char start[3 * 8 + 1] = " none";
+    if (size == 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
+                       "expected a JPEG or PNG picture, got no bytes");
+    char start[3 * 8 + 1];
     for (size_t i = 0; i < size && i < 8; i++)
         snprintf(start + 3 * i, 4, " %02x", ((const unsigned char *)data)[i]);
     return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
-                   "expected a JPEG or PNG picture, got %zu bytes, the first being%s", size, start);
+                   "expected a JPEG or PNG picture, got %zu bytes that start with%s", size, start);
 }
 
 // ---- Heads ----
