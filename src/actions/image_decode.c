@@ -59,17 +59,17 @@ static enum bm_status plan_new(const struct decode_image *config, const struct b
         return status;
     struct plan *plan = calloc(1, sizeof *plan + found->n * sizeof plan->targets[0]);
     if (plan == NULL) {
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        status = BM_RESOURCE_EXHAUSTED;
         goto out;
     }
     for (plan->n = 0; plan->n < found->n; plan->n++) {
         const struct bm_component *image = &infer->in->components[found->components[plan->n]];
         if (image->dtype != BM_BYTES) {
-            status =
-                bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
-                        "expected a component of bytes, each the content of a file, got %s "
-                        "of %s",
-                        image->name, bm_dtype_name(image->dtype));
+            bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
+                    "expected a component of bytes, each the content of a file, got %s of %s",
+                    image->name, bm_dtype_name(image->dtype));
+            status = BM_INVALID_ARGUMENT;
             goto out;
         }
         plan->targets[plan->n].image = found->components[plan->n];
@@ -128,7 +128,7 @@ static enum bm_status decode_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct decode_image *decode = config;
-    struct plan *plan;
+    struct plan *plan = NULL;
     infer->must_join = decode->dct_scale;
     enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
@@ -145,7 +145,7 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct bm_joined *joined = config;
-    struct plan *plan;
+    struct plan *plan = NULL;
     enum bm_status status = plan_new(joined->configs[0], infer, &plan, err);
     if (status != BM_OK)
         return status;

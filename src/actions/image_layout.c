@@ -106,7 +106,8 @@ static enum bm_status joined_plan_new(const struct bm_normalize *normalize,
     size_t tables_bytes = ntables * BM_NORMALIZE_TABLE * bm_dtype_size(dtype);
     struct joined_plan *plan = malloc(sizeof *plan + tables_bytes + targets_bytes);
     if (plan == NULL) {
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        status = BM_RESOURCE_EXHAUSTED;
         goto out;
     }
     *plan = (struct joined_plan){.ntables = ntables, .dtype = dtype, .tables = plan + 1};

@@ -215,11 +215,8 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
     return status;
 }
 
-static void action_fini(struct action *action)
+static void action_fini_alone(struct action *action)
 {
-    if (action->joined != NULL)
-        action_fini(action->joined);
-    free(action->joined);
     // The analyzer does not see that every action up to nactions has a type.
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
@@ -228,6 +225,14 @@ static void action_fini(struct action *action)
     free(action->lock);
     free(action->origins);
     bm_schema_fini(&action->schema);
+}
+
+static void action_fini(struct action *action)
+{
+    if (action->joined != NULL)
+        action_fini_alone(action->joined);
+    free(action->joined);
+    action_fini_alone(action);
 }
 
 // ---- Joining ----

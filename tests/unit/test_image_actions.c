@@ -528,10 +528,11 @@ static void decode_image_gives_pixels_and_sizes(void **state)
     assert_memory_equal(action_fixture_values(&fixture, "image.size"),
                         ((int32_t[]){60, 90, 50, 33, 41, 37, 60, 90}), 8 * sizeof(int32_t));
     const uint8_t *pixels = action_fixture_values(&fixture, "image");
-    assert_memory_equal(pixels, pixels + (5400 + 1650 + 1517) * 3, 5400 * 3);
-    const uint8_t *grey = pixels + (5400 + 1650) * 3;
+    enum { GREY = (5400 + 1650) * 3, AGAIN = GREY + 1517 * 3 };
+    assert_memory_equal(pixels, &pixels[AGAIN], sizeof(uint8_t[5400 * 3]));
+    const uint8_t *grey = &pixels[GREY];
     for (unsigned i = 0; i < 1517 * 3; i++)
-        assert_int_equal(grey[i], grey[i / 3 * 3]);
+        assert_int_equal(grey[i], grey[i - i % 3]);
     run("[decode_image: {components: image, mode: grey, orientation: ignore}]", 4);
     assert_shape("image", "image uint8 [varies, 1]");
     assert_memory_equal(action_fixture_values(&fixture, "image.size"),

@@ -130,7 +130,7 @@ static enum bm_result joined_run(struct bm_call *call)
     nfolded_at_once++;
     for (uint64_t row = call->first; row < call->first + call->count && result == BM_RESULT_OK;
          row++) {
-        int64_t rows[ROWS_MAX];
+        int64_t rows[ROWS_MAX] = {0};
         result = unfold(call, joined->configs[0], row, rows);
         if (result != BM_RESULT_OK)
             break;
