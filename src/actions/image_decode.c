@@ -30,7 +30,7 @@ static const struct bm_param decode_params[] = {
         .choices =
             {[BROKEN_FAIL] = "fail", [BROKEN_DROP] = "drop", [BROKEN_SKIP_BATCH] = "skip_batch"},
         .doc = "what a file leads to that is no picture, or a damaged one: an error that names "
-               "it, a batch without that item, or no batch"),
+               "it, a batch without that item (filter says what that means), or no batch"),
     BM_PARAM(struct decode_image, max_pixels, BM_PARAM_INTEGER, .fallback = "89478485", .min = 1,
              .max = 4290250000,
              .doc = "larger pictures count as broken; nothing of them is decoded"),
@@ -130,6 +130,7 @@ static enum bm_status decode_infer(const void *config, struct bm_infer *infer, v
     const struct decode_image *decode = config;
     struct plan *plan = NULL;
     infer->must_join = decode->dct_scale;
+    infer->drops = decode->broken == BROKEN_DROP;
     enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
@@ -145,8 +146,10 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct bm_joined *joined = config;
+    const struct decode_image *decode = joined->configs[0];
     struct plan *plan = NULL;
-    enum bm_status status = plan_new(joined->configs[0], infer, &plan, err);
+    infer->drops = decode->broken == BROKEN_DROP;
+    enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
     plan->kind = bm_window_kind_of(joined->types[1]);
@@ -162,7 +165,7 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
 
 // ---- In a call ----
 
-// What becomes of the batch because of a file that cannot be decoded.
+// What becomes of the batch because of a file that cannot be decoded; OK: it loses that item.
 static enum bm_result decode_broken(struct bm_call *call, const struct decode_image *config,
                                     uint64_t row, const struct bm_error *error)
 {
@@ -170,6 +173,10 @@ static enum bm_result decode_broken(struct bm_call *call, const struct decode_im
     bool ours = error->status == BM_RESOURCE_EXHAUSTED; // not the file's fault
     if (config->broken == BROKEN_SKIP_BATCH && !ours)
         return BM_RESULT_SKIP;
+    if (config->broken == BROKEN_DROP && !ours) {
+        bm_call_drop(call, row);
+        return BM_RESULT_OK;
+    }
     uint64_t length = 0;
     const unsigned char *name =
         plan->name < 0 ? NULL : bm_batch_rows(call->in, (unsigned)plan->name, row, 1, &length);

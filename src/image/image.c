@@ -75,12 +75,12 @@ static enum bm_status head_read(const void *data, size_t size, const struct bm_d
     if (status != BM_OK || (status = head.codec->probe(data, size, info, err)) != BM_OK)
         return status;
     if (info->height > BM_IMAGE_SIDE_MAX || info->width > BM_IMAGE_SIDE_MAX)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %d x %d pixels, got %" PRIu32 " x %" PRIu32,
                        BM_IMAGE_SIDE_MAX, BM_IMAGE_SIDE_MAX, info->height, info->width);
     uint64_t npixels = (uint64_t)info->height * info->width;
     if (decode->pixels_max != 0 && npixels > decode->pixels_max)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %" PRIu64 " pixels, got %" PRIu32
                        " x %" PRIu32 " = %" PRIu64,
                        decode->pixels_max, info->height, info->width, npixels);

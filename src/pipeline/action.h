@@ -50,6 +50,7 @@ struct bm_infer {
     const struct bm_variable_type *variable; // set it to have one
     enum bm_action_form form; // the type's; set BM_PER_BATCH if these parameters ask for it
     bool must_join;           // set it if these parameters make no sense where it is not joined
+    bool drops;               // set it if run() may call bm_call_drop()
 };
 
 // Keeps every component of `in`, in place.
@@ -84,12 +85,17 @@ struct bm_call {
     void *update;           // of the action's variable, zeroed before the first row; NULL: none
     struct bm_error *error; // for BM_RESULT_FAIL
     int64_t failed_row;     // row of the item that failed, or -1
+    bool *dropped;          // [rows of the batch], set by bm_call_drop(); NULL: it may not
     struct bm_call_host *host;
 };
 
 // Fails the batch, naming the item of `row` (-1: no particular one).
 enum bm_result bm_call_fail(struct bm_call *call, int64_t row, enum bm_status status,
                             const char *format, ...) __attribute__((format(printf, 4, 5)));
+// Leaves the item of `row` out of the batch, which is shorter from the next action on; one with no
+// item left is skipped. What the action writes for the row does not matter, and a row may be left
+// out twice. Rows are those of this call, and infer() must have set `drops`.
+void bm_call_drop(struct bm_call *call, uint64_t row);
 // The generator for the item of `row`: keyed by (seed, epoch of the item, item, position).
 void bm_call_random(const struct bm_call *call, uint64_t row, struct bm_random *ret_random);
 

@@ -165,6 +165,7 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
     enum bm_status status = action->type->infer(action->config, &infer, &action->plan, err);
     action->form = infer.form;
     action->must_join = infer.must_join;
+    action->drops = infer.drops;
     action->span = 1;
     if (status != BM_OK && err != NULL && err->where[0] == '\0')
         error_move_to(err, where);
@@ -318,6 +319,15 @@ static bool action_fuses(const struct bm_pipeline *pipeline, unsigned i)
     return action->form == BM_PER_ITEM && action->lock == NULL && !action->type->waits;
 }
 
+// No action of the step sees an item that one before it left out.
+static bool action_ends_step(const struct bm_pipeline *pipeline, unsigned i)
+{
+    const struct action *action = &pipeline->actions[i];
+    if (action->joined != NULL) // its second half follows
+        return false;
+    return i > 0 && action[-1].joined != NULL ? action[-1].joined->drops : action->drops;
+}
+
 // Bytes per row that the action reads and writes, for the tile.
 static uint64_t action_row_bytes(const struct bm_pipeline *pipeline, unsigned i)
 {
@@ -344,8 +354,11 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
         bm_buffer_print(&name, "%s%s", i == step->first ? "" : "+",
                         pipeline->actions[i].type->name);
     for (unsigned i = step->first; i < step->first + step->nactions;
-         i += pipeline_part(pipeline, i)->span)
+         i += pipeline_part(pipeline, i)->span) {
         row_bytes += action_row_bytes(pipeline, i);
+        step->drops = pipeline_part(pipeline, i)->drops;
+    }
+    pipeline->drops = pipeline->drops || step->drops;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
     for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
@@ -372,7 +385,7 @@ static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct b
         do
             i++;
         while (i < pipeline->nactions && action_fuses(pipeline, i) &&
-               action_fuses(pipeline, i - 1));
+               action_fuses(pipeline, i - 1) && !action_ends_step(pipeline, i - 1));
         step->nactions = i - step->first;
         status = step_init(pipeline, step, err);
         if (status != BM_OK)
@@ -433,6 +446,9 @@ static void pipeline_plan_memory(struct bm_pipeline *pipeline)
         }
         if (bytes > pipeline->item_bytes_max)
             pipeline->item_bytes_max = bytes;
+        bytes = schema_item_bytes(pipeline_schema(pipeline, end));
+        if (step->drops && 2 * bytes > pipeline->item_bytes_max) // what is left, copied
+            pipeline->item_bytes_max = 2 * bytes;
     }
 }
 
@@ -693,7 +709,7 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
 uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems)
 {
     return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
-           2 * sizeof(uint64_t) * nitems;
+           (2 * sizeof(uint64_t) + (pipeline->drops ? sizeof(bool) : 0)) * nitems;
 }
 
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)

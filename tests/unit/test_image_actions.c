@@ -666,6 +666,35 @@ static void broken_files_are_errors_that_name_them(void **state)
     }
 }
 
+static void broken_files_may_be_left_out(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cut.jpg", "wide.jpg", "SOURCES.md", "turned.jpg", ""};
+    static const char *const good[] = {"wide.jpg", "turned.jpg"};
+    static const char *const steps[] = {"", ", {resize: {components: image, size: 8}}"};
+    static uint8_t expected[2 * 60 * 90 * 3];
+    for (unsigned i = 0; i < COUNT(steps); i++) {
+        char actions[200];
+        snprintf(actions, sizeof actions,
+                 "[{decode_image: {components: image, broken: drop}}%s, {flip: {components: image, "
+                 "probability: 1}}]",
+                 steps[i]);
+        give_files(good, 2);
+        run(actions, 2);
+        uint64_t bytes = fixture.work.batch.tensors[0].size_bytes;
+        assert_in_range(bytes, 1, sizeof expected);
+        memcpy(expected, action_fixture_values(&fixture, "image"), bytes);
+        give_files(names, 5);
+        run(actions, 5);
+        assert_int_equal(fixture.work.batch.nitems, 2);
+        assert_int_equal(fixture.work.batch.items[0], 1);
+        assert_int_equal(fixture.work.batch.items[1], 3);
+        assert_int_equal(fixture.work.batch.tensors[0].size_bytes, bytes);
+        assert_memory_equal(action_fixture_values(&fixture, "image"), expected, bytes);
+        assert_int_equal(action_fixture_run(&fixture, 1, 0), BM_RESULT_SKIP); // none is left
+    }
+}
+
 static void larger_pictures_than_allowed_are_not_decoded(void **state)
 {
     (void)state;
@@ -675,6 +704,8 @@ static void larger_pictures_than_allowed_are_not_decoded(void **state)
     assert_int_equal(action_fixture_run(&fixture, 4, 0), BM_RESULT_FAIL);
     assert_int_equal(fixture.work.failed_item, 0);
     assert_non_null(strstr(fixture.work.error.text, "5399"));
+    run("[decode_image: {components: image, max_pixels: 5399, broken: drop}]", 4);
+    assert_int_equal(fixture.work.batch.nitems, 2);
 }
 
 static void shrinking_while_decoding_needs_a_step_to_shrink_for(void **state)
@@ -746,6 +777,7 @@ int main(void)
         TEST(a_whole_pipeline_is_one_pass_over_each_item),
         TEST(workers_share_a_batch_and_come_to_the_same_bytes),
         TEST(broken_files_are_errors_that_name_them),
+        TEST(broken_files_may_be_left_out),
         TEST(larger_pictures_than_allowed_are_not_decoded),
         TEST(shrinking_while_decoding_needs_a_step_to_shrink_for),
         TEST(decode_image_takes_files_only),
