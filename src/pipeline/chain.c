@@ -93,6 +93,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,
+        .dropped = action->drops ? work->dropped : NULL,
         .host = work->host,
     };
     enum bm_result result = action->type->run(&call);
