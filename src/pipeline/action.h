@@ -47,7 +47,11 @@ struct bm_infer {
     struct bm_schema *out;                   // starts empty
     struct bm_origin *origins;               // [BM_COMPONENTS_MAX], one per component of `out`
     const char *where;                       // of the action's parameters, for errors
+    const struct bm_action_type *type;       // whose infer() this is
     const struct bm_variable_type *variable; // set it to have one
+    // What merge() and report() of the variable see as their config; NULL: the parsed struct.
+    // Something in the plan, as it must live as long.
+    const void *variable_config;
 };
 
 // Keeps every component of `in`, in place.
@@ -82,6 +86,9 @@ struct bm_call {
     void *update;           // of the action's variable, zeroed before the first row; NULL: none
     struct bm_error *error; // for BM_RESULT_FAIL
     int64_t failed_row;     // row of the item that failed, or -1
+    // The same for who ends a deferred call with a failure, when this struct is gone already. NULL
+    // where nothing can be deferred.
+    int64_t *late_row;
     struct bm_call_host *host;
 };
 
@@ -119,6 +126,8 @@ struct bm_action_type {
     bool random;   // draws from bm_call_random()
     bool stateful; // its own state reaches its output: such pipelines promise no equal bytes
     bool waits;    // may return BM_RESULT_PENDING
+    bool apart;    // what it writes never lies on the memory that it reads
+    uint64_t code; // hash of code that is not the product's own: part of fingerprints; else 0
     const struct bm_param *params;
     unsigned nparams;
     size_t config_bytes;
@@ -127,4 +136,5 @@ struct bm_action_type {
     enum bm_status (*infer)(const void *config, struct bm_infer *infer, void **ret_plan,
                             struct bm_error *err);
     enum bm_result (*run)(struct bm_call *call);
+    void (*plan_free)(void *plan); // instead of free(), NULL never comes; or NULL
 };

@@ -16,6 +16,7 @@ struct action {
     struct bm_origin *origins;               // [schema.ncomponents]
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
+    const void *variable_config;             // what it sees
     size_t update_offset;                    // of its update and state
 };
 
@@ -60,6 +61,7 @@ struct bm_range { // of rows
 };
 struct chain_failure {
     struct bm_error *error; // what it was, borrowed
+    int64_t *late_row;      // as in struct bm_call, borrowed
     int action;             // where
     int64_t row;
 };
