@@ -21,10 +21,10 @@ count=0
 for header in $(find src server client tests -name '*.h' | sort); do
     # shellcheck disable=SC2086 # a list of options
     syntax "$header" "$compiler" -std=gnu17 $options \
-        -I. -Isrc -Itests -Iclient/c/include -x c
+        -I. -Isrc -Itests -Iclient/c/include -Isrc/plugin/include -x c
     count=$((count + 1))
 done
-for header in $(find client/c/include -name '*.h' | sort); do
+for header in $(find client/c/include src/plugin/include -name '*.h' | sort); do
     syntax "$header" "$compiler" -std=c99 -Wall -Wextra -Wpedantic -Werror -x c
     syntax "$header" clang -std=c++11 -Wall -Wextra -Wpedantic -Werror -x c++
 done
