@@ -9,7 +9,7 @@ enum bm_status bm_actions_register(struct bm_registry *registry, struct bm_error
         &bm_clip_action,    &bm_select_action,  &bm_drop_action,      &bm_rename_action,
         &bm_reshape_action, &bm_one_hot_action, &bm_add_noise_action, &bm_accumulate_action,
         &bm_wait_action,    &bm_burn_action,    &bm_fail_at_action,   &bm_skip_at_action,
-        &bm_end_at_action,
+        &bm_end_at_action,  &bm_cache_action,
     };
     enum bm_status status = BM_OK;
     for (unsigned i = 0; i < sizeof types / sizeof types[0] && status == BM_OK; i++)

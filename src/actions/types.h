@@ -20,6 +20,8 @@ extern const struct bm_action_type bm_one_hot_action;
 extern const struct bm_action_type bm_add_noise_action;  // noise.c
 extern const struct bm_action_type bm_accumulate_action; // accumulate.c
 
+extern const struct bm_action_type bm_cache_action; // cache.c
+
 extern const struct bm_action_type bm_wait_action; // timing.c
 extern const struct bm_action_type bm_burn_action;
 

@@ -128,6 +128,8 @@ struct bm_action_type {
     bool waits;    // may return BM_RESULT_PENDING
     bool apart;    // what it writes never lies on the memory that it reads
     uint64_t code; // hash of code that is not the product's own: part of fingerprints; else 0
+    bool alone;    // per batch, but what becomes of an item depends on no other item
+    bool caches;   // marks where results are kept; its config is a struct bm_cache_config
     const struct bm_param *params;
     unsigned nparams;
     size_t config_bytes;

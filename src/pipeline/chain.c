@@ -88,7 +88,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .attempt = work->attempt,
         .epoch = work->epoch,
         .seed = work->seed,
-        .position = a,
+        .position = a - (work->pipeline->ncached > 0), // as if the entry `cache` were not there
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,

@@ -1,4 +1,4 @@
-// internal.h -- what pipeline.c builds, and work.c, chain.c and spread.c run.
+// internal.h -- what pipeline.c builds, and work.c, chain.c, spread.c and cached.c run.
 // Layer: pipeline (private).
 //
 // Threads: a pipeline is immutable once built.
@@ -41,6 +41,11 @@ struct bm_pipeline {
     uint64_t fingerprint;
     struct bm_fingerprint parts;
     bool stateful;
+    // With an entry `cache`: what comes before it, as a pipeline of its own, and how many actions
+    // reading replaces (the entry itself included). Else NULL and 0.
+    struct bm_pipeline *prefix;
+    struct bm_cache *cache;
+    unsigned ncached;
 };
 
 // The schema before action i; with i = nactions, of the batches.
@@ -53,6 +58,22 @@ void error_move_to(struct bm_error *err, const char *where);
 
 // Says in work->error where it failed; row -1: no particular one. BM_RESULT_FAIL.
 enum bm_result work_fail(struct bm_work *work, int action, int64_t row);
+
+// The batch is to have these items.
+enum bm_status work_init_items(struct bm_work *work, const struct bm_work *like,
+                               const struct bm_pipeline *pipeline, const uint64_t *rows,
+                               uint64_t nrows, struct bm_error *err);
+
+// An empty batch of `schema` whose dense components have memory.
+enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *schema);
+
+// ---- cached.c ----
+
+// Finds the entry `cache` in the list, checks what is before it, and opens its cache.
+enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm_registry *registry,
+                                   const struct bm_value *actions, struct bm_error *err);
+// Step 0 of a pipeline with a cache: what it has, and the rest made by the prefix.
+enum bm_result work_read_cached(struct bm_work *work);
 
 // ---- chain.c ----
 

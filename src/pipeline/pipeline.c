@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "pipeline/cache.h"
 #include "pipeline/internal.h"
 
 enum {
@@ -215,6 +216,8 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
 
 static void action_fini(struct action *action)
 {
+    // The analyzer does not see that every action up to nactions has a type.
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
     free(action->config);
     if (action->plan != NULL && action->type->plan_free != NULL)
@@ -262,6 +265,8 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
     }
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
+    for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
+        bm_buffer_print(&name, "+%s", pipeline->actions[i].type->name);
     if (step->nactions > 1 && row_bytes > 0)
         step->tile_rows = row_bytes < TILE_BYTES ? TILE_BYTES / row_bytes : 1;
     step->name = bm_buffer_failed(&name) ? NULL : strdup(bm_buffer_text(&name));
@@ -278,7 +283,7 @@ static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct b
     if (status != BM_OK)
         return status;
     pipeline->nsteps = 1;
-    for (unsigned i = 0; i < pipeline->nactions;) {
+    for (unsigned i = pipeline->ncached; i < pipeline->nactions;) {
         struct step *step = &pipeline->steps[pipeline->nsteps];
         step->first = i;
         do
@@ -327,7 +332,9 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
 static void pipeline_plan_memory(struct bm_pipeline *pipeline)
 {
     pipeline_plan_tensors(pipeline);
-    pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, 0));
+    pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, pipeline->ncached));
+    if (pipeline->prefix != NULL) // what the cache lacks is made beside what it has
+        pipeline->item_bytes_max += pipeline->prefix->item_bytes_max;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
         uint64_t bytes = schema_item_bytes(pipeline_schema(pipeline, step->first));
@@ -375,6 +382,8 @@ static void hash_add_definition(struct bm_hash *hash, const struct bm_pipeline *
         bm_hash_add_u64(hash, source_type->code);
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
+        if (action->type->caches) // it changes no byte
+            continue;
         bm_hash_add_text(hash, action->type->name);
         if (action->type->code != 0)
             bm_hash_add_u64(hash, action->type->code);
@@ -413,6 +422,7 @@ out:
 
 // ---- The pipeline ----
 
+// NOLINTNEXTLINE(misc-no-recursion): a prefix has none itself
 static void pipeline_free(struct bm_pipeline *pipeline)
 {
     for (unsigned i = 0; i < pipeline->nactions; i++)
@@ -421,6 +431,8 @@ static void pipeline_free(struct bm_pipeline *pipeline)
         free(pipeline->steps[i].name);
     free(pipeline->actions);
     free(pipeline->steps);
+    bm_cache_close(pipeline->cache);
+    bm_pipeline_unref(pipeline->prefix);
     bm_source_unref(pipeline->source);
     free(pipeline);
 }
@@ -442,6 +454,8 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
         return status;
     BM_ASSERT(pipeline->nactions == n);
     status = pipeline_fingerprint(pipeline, err);
+    if (status == BM_OK)
+        status = pipeline_plan_cache(pipeline, registry, actions, err);
     if (status == BM_OK)
         status = pipeline_plan_steps(pipeline, err);
     if (status == BM_OK)
@@ -486,6 +500,7 @@ struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline)
     return pipeline;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): likewise
 struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline)
 {
     if (pipeline != NULL &&
@@ -542,6 +557,11 @@ struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, uns
     const struct action *action = &pipeline->actions[i];
     return (struct bm_action_info){
         .type = action->type, .lock = action->lock, .schema = &action->schema};
+}
+
+struct bm_cache *bm_pipeline_cache(const struct bm_pipeline *pipeline)
+{
+    return pipeline->cache;
 }
 
 unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipeline/cache.h"
+
 // Both kinds of types are kept as pointers sorted by name; a type begins with its name.
 struct table {
     unsigned n;
@@ -19,6 +21,7 @@ struct kept {
 struct bm_registry {
     struct table actions, sources;
     struct kept *kept; // the last one first
+    struct bm_caches *caches;
 };
 
 static const char *type_name(const void *type)
@@ -32,8 +35,12 @@ _Static_assert(offsetof(struct bm_action_type, name) == 0 &&
 enum bm_status bm_registry_new(struct bm_registry **ret_registry, struct bm_error *err)
 {
     struct bm_registry *registry = calloc(1, sizeof *registry);
-    if (registry == NULL)
+    if (registry != NULL)
+        registry->caches = bm_caches_new();
+    if (registry == NULL || registry->caches == NULL) {
+        free(registry);
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the registry");
+    }
     *ret_registry = registry;
     return BM_OK;
 }
@@ -50,6 +57,7 @@ void bm_registry_free(struct bm_registry *registry)
     }
     free(registry->actions.types);
     free(registry->sources.types);
+    bm_caches_unref(registry->caches);
     free(registry);
 }
 
@@ -62,6 +70,11 @@ enum bm_status bm_registry_keep(struct bm_registry *registry, void *kept,
     *entry = (struct kept){.object = kept, .release = release, .next = registry->kept};
     registry->kept = entry;
     return BM_OK;
+}
+
+struct bm_caches *bm_registry_caches(const struct bm_registry *registry)
+{
+    return registry->caches;
 }
 
 static unsigned table_search(const struct table *table, const char *name)

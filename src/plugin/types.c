@@ -182,7 +182,7 @@ static enum bm_status place_check_type(const struct place *place, size_t size, s
 static const char *action_fault(const struct batchmill_action_type *given)
 {
     const unsigned known = BATCHMILL_PER_BATCH | BATCHMILL_RANDOM | BATCHMILL_STATEFUL |
-                           BATCHMILL_WAITS | BATCHMILL_IN_PLACE;
+                           BATCHMILL_WAITS | BATCHMILL_IN_PLACE | BATCHMILL_ALONE;
     if (given->open == NULL || given->run == NULL)
         return "expected open() and run()";
     if ((given->flags & ~known) != 0)
@@ -220,6 +220,7 @@ static enum bm_status action_read(struct place place, const struct batchmill_plu
         .stateful = (given->flags & BATCHMILL_STATEFUL) != 0,
         .waits = (given->flags & BATCHMILL_WAITS) != 0,
         .apart = (given->flags & BATCHMILL_IN_PLACE) == 0,
+        .alone = (given->flags & BATCHMILL_ALONE) != 0,
         .code = code,
         .params = params,
         .nparams = given->nparams,

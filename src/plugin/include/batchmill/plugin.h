@@ -202,8 +202,10 @@ enum batchmill_flag {
     BATCHMILL_RANDOM = 2,    // it calls batchmill_random()
     BATCHMILL_STATEFUL = 4,  // what happened before reaches its output
     BATCHMILL_WAITS = 8,     // it calls batchmill_sleep() or batchmill_defer(); only per batch
-    BATCHMILL_IN_PLACE = 16 // its output may lie on its input, element on element: faster, for what
-                            // has read an element before it writes it, and reads it no more
+    BATCHMILL_IN_PLACE = 16, // its output may lie on its input, element on element: faster, for
+                             // what has read an element before it writes it, and reads it no more
+    BATCHMILL_ALONE = 32     // per batch, but what becomes of an item depends on no other item:
+                             // what it gave may be cached
 };
 
 struct batchmill_action_type {
