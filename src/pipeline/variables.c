@@ -38,7 +38,8 @@ void bm_variables_merge(struct bm_variables *variables, const struct bm_work *wo
     for (unsigned i = 0; i < pipeline->nactions && work->updates != NULL; i++) {
         const struct action *action = &pipeline->actions[i];
         if (action->variable != NULL)
-            action->variable->merge(action->variable_config, variables->states + action->update_offset,
+            action->variable->merge(action->variable_config,
+                                    variables->states + action->update_offset,
                                     work->updates + action->update_offset);
     }
 }
