@@ -11,13 +11,14 @@ import sys
 LINES_MAX, COLUMNS_MAX = 800, 100
 
 # Folder -> what a file there may include in quotes, besides its own folder.
-SRC = ("base/", "net/", "data/", "pipeline/", "actions/", "sources/", "plugin/", "run/")
+SRC = ("base/", "net/", "image/", "data/", "pipeline/", "actions/", "sources/", "plugin/", "run/")
 MAY_INCLUDE = {
     "src/base": (),
     "src/net": ("base/",),
+    "src/image": ("base/",),
     "src/data": ("base/",),
     "src/pipeline": ("base/", "data/"),
-    "src/actions": ("base/", "data/", "pipeline/"),
+    "src/actions": ("base/", "image/", "data/", "pipeline/"),
     "src/sources": ("base/", "data/", "pipeline/"),
     "src/run": ("base/", "data/", "pipeline/"),
     "src/plugin": ("base/", "data/", "pipeline/"),
@@ -38,6 +39,9 @@ ONLY_IN = {
     r"<yaml\.h>": r"server/config_yaml\.c",
     r"<jansson\.h>": r"client/cli/(json|spans|status)\.c",
     r"<zlib\.h>": r"src/sources/(gzip|csv)\.c",
+    r"<(jpeglib|jerror|setjmp)\.h>": r"src/image/jpeg\.c|tests/.*",
+    r"<spng\.h>": r"src/image/png\.c|tests/.*",
+    r"<immintrin\.h>": r"src/image/kernels_x86\.c",
     r"<openssl/.*>": r"src/net/tls\.c|tests/.*",
     r"<xxhash\.h>": r"src/base/hash\.c",
     r"<uthash\.h>": r"server/.*|.*\.c",

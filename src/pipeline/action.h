@@ -52,6 +52,8 @@ struct bm_infer {
     // What merge() and report() of the variable see as their config; NULL: the parsed struct.
     // Something in the plan, as it must live as long.
     const void *variable_config;
+    enum bm_action_form form; // the type's; set BM_PER_BATCH if these parameters ask for it
+    bool must_join;           // set it if these parameters make no sense where it is not joined
 };
 
 // Keeps every component of `in`, in place.
@@ -82,7 +84,7 @@ struct bm_call {
     uint64_t attempt;       //   1, 2, ... : execution is at least once
     uint64_t epoch;         // of the batch's first item
     uint64_t seed;          // of the stream
-    unsigned position;      // of this action in the pipeline, from 0
+    unsigned position;      // of this action in the pipeline, from 0. See bm_action_type.join
     void *update;           // of the action's variable, zeroed before the first row; NULL: none
     struct bm_error *error; // for BM_RESULT_FAIL
     int64_t failed_row;     // row of the item that failed, or -1
@@ -119,6 +121,11 @@ struct bm_deferred {
 
 // ---- The type ----
 
+struct bm_joined { // the config of a type that does two actions in one go
+    const struct bm_action_type *types[2];
+    const void *configs[2];
+};
+
 struct bm_action_type {
     const char *name;
     const char *doc; // one or two sentences; shown by `batchmill actions`
@@ -139,4 +146,13 @@ struct bm_action_type {
                             struct bm_error *err);
     enum bm_result (*run)(struct bm_call *call);
     void (*plan_free)(void *plan); // instead of free(), NULL never comes; or NULL
+    // NULL, or: a type that does this action and the next one in one go and comes to the same
+    // bytes, or NULL when there is none for these two. It is asked where neither has a lock.
+    // That type is per item, without parameters, variable and waiting; its config is a struct
+    // bm_joined. infer() sees the schema before the first action and must come to the one after
+    // the second. In a call, `position` is that of the first action; run() adds 1 to it while it
+    // does the second one's part, so that each draws its own numbers and answers for its own
+    // failures.
+    const struct bm_action_type *(*join)(const void *config, const struct bm_action_type *next,
+                                         const void *next_config);
 };

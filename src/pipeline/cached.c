@@ -20,7 +20,7 @@ static const char *action_fault(const struct action *action)
         return "takes a lock or waits";
     if (action->variable != NULL)
         return "adds to a variable, which needs every batch";
-    if (type->form == BM_PER_BATCH && !type->alone)
+    if (action->form == BM_PER_BATCH && !type->alone)
         return "works on whole batches, where an item's result may depend on others";
     return type->caches ? "is a cache, too" : NULL;
 }

@@ -17,10 +17,14 @@ struct action {
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
     const void *variable_config;             // what it sees
-    size_t update_offset;                    // of its update and state
+    enum bm_action_form form;
+    bool must_join;
+    unsigned span;         // 1; of a joined one, how many actions of the list it does
+    struct action *joined; // this one and the next in one go, instead of both; or NULL
+    size_t update_offset;  // of its update and state
 };
 
-struct step { // step 0 reads and has no actions
+struct step { // step 0 reads and has no actions; a joined one counts as the two that it does
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     char *name;
@@ -48,6 +52,8 @@ struct bm_pipeline {
     unsigned ncached;
 };
 
+// What is run from action i on: that one, or it and the next one joined.
+const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
 // The schema before action i; with i = nactions, of the batches.
 const struct bm_schema *pipeline_schema(const struct bm_pipeline *pipeline, unsigned i);
 // `where` becomes the error's place; the one it had (a component, a row of a file) goes in front
@@ -90,7 +96,7 @@ void work_batch_init(const struct bm_work *work, const struct bm_batch *in, stru
                      const struct bm_schema *schema);
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
                              struct bm_error *err);
-// One action over a range of rows.
+// One action, or two that are joined, over a range of rows.
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,
                           struct chain_failure *failure);

@@ -59,6 +59,7 @@ struct bm_action_info { // borrowed from the pipeline
     const struct bm_action_type *type;
     const char *lock;               // or NULL
     const struct bm_schema *schema; // after it
+    enum bm_action_form form;       // of this one: parameters may make it per batch
 };
 struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, unsigned i);
 
