@@ -157,7 +157,9 @@ static bool call_lengths(struct batchmill_call *given, int component, const uint
 
 static enum batchmill_result call_fail(struct batchmill_call *given, int64_t item, const char *text)
 {
-    call_record(call_of(given), item, BM_UNKNOWN, text);
+    char clean[BM_ERROR_TEXT_MAX];
+    plugin_text_copy(text, clean, sizeof clean);
+    call_record(call_of(given), item, BM_UNKNOWN, clean);
     return BATCHMILL_RESULT_FAIL;
 }
 

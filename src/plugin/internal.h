@@ -44,6 +44,12 @@ struct plugin_data {         // an open source
 
 extern const struct batchmill_host plugin_host;
 
+// ---- text.c ----
+
+// A copy that is UTF-8 without control characters: "?" stands for each byte of something else. As
+// much as fits; NULL is an empty one.
+void plugin_text_copy(const char *from, char *to, size_t size);
+
 // ---- setup.c ----
 
 enum bm_status plugin_infer(const void *config, struct bm_infer *infer, void **ret_plan,

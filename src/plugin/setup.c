@@ -52,8 +52,9 @@ static bool setup_note(struct setup *setup, enum bm_status status)
 
 bool setup_refuse(struct batchmill_setup *given, const char *text)
 {
-    struct setup *setup = setup_of(given);
-    setup_fail(setup, BM_INVALID_ARGUMENT, given->where, "%s", text);
+    char clean[BM_ERROR_TEXT_MAX];
+    plugin_text_copy(text, clean, sizeof clean);
+    setup_fail(setup_of(given), BM_INVALID_ARGUMENT, given->where, "%s", clean);
     return false;
 }
 
@@ -364,8 +365,8 @@ static void instance_report(const void *config, const void *state, struct bm_num
             .integer = numbers[i].integer,
             .real = numbers[i].number,
         };
-        snprintf(ret_numbers[i].name, sizeof ret_numbers[i].name, "%.*s",
-                 (int)sizeof numbers[i].name, numbers[i].name);
+        numbers[i].name[sizeof numbers[i].name - 1] = '\0';
+        plugin_text_copy(numbers[i].name, ret_numbers[i].name, sizeof ret_numbers[i].name);
     }
 }
 

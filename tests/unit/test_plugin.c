@@ -351,6 +351,33 @@ static enum batchmill_result run_ends(struct batchmill_call *call)
     return BATCHMILL_RESULT_END;
 }
 
+static const char *told;
+static enum batchmill_result run_tells(struct batchmill_call *call)
+{
+    return (call->host->fail)(call, -1, told); // cmocka has a macro of that name
+}
+
+static void what_a_failure_says_is_made_utf8(void **state)
+{
+    static const char *const texts[][2] = {
+        {"Grüße, 你好, 🙂", "Grüße, 你好, 🙂"},
+        {"a\nb\x7f", "a?b?"},
+        {"cut \xe4\xbd", "cut ??"},
+        {"\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80.", "??????????."},
+        {NULL, ""},
+    };
+    struct action_fixture *fixture = *state;
+    plugin_fixture_add(fixture, 0);
+    plugin_hook.open = plugin_open_keep;
+    plugin_hook.run = run_tells;
+    assert_int_equal(action_fixture_build(fixture, "[hook]"), BM_OK);
+    for (unsigned i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        told = texts[i][0];
+        assert_int_equal(action_fixture_run(fixture, 3, 0), BM_RESULT_FAIL);
+        assert_string_equal(fixture->work.error.text, texts[i][1]);
+    }
+}
+
 static void an_action_skips_its_batch_or_ends_the_stream(void **state)
 {
     struct action_fixture *fixture = *state;
@@ -628,6 +655,7 @@ int main(void)
         TEST(components_are_kept_under_another_name_and_shape_or_left_out),
         TEST(what_run_does_wrong_fails_the_batch),
         TEST(a_failure_names_the_item),
+        TEST(what_a_failure_says_is_made_utf8),
         TEST(an_action_skips_its_batch_or_ends_the_stream),
         TEST(random_numbers_are_those_of_the_engine),
         TEST(ragged_components_have_lengths_of_their_own_or_keep_them),
