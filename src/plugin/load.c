@@ -102,7 +102,7 @@ static enum bm_status file_open(const char *path, const struct batchmill_plugin 
 {
     const struct batchmill_plugin *(*entry)(unsigned abi);
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (object == NULL)
+    if (object == NULL) // NOLINTNEXTLINE(concurrency-mt-unsafe): glibc keeps one text per thread
         return bm_fail(err, BM_INVALID_ARGUMENT, path, "cannot load the plug-in: %s", dlerror());
     *(void **)&entry = dlsym(object, "batchmill_plugin");
     if (entry == NULL) {

@@ -137,6 +137,16 @@ static enum bm_status param_read(struct place place, const struct batchmill_para
     return status;
 }
 
+static bool params_find(const struct bm_param *params, unsigned nparams, const char *name)
+{
+    unsigned i = 0;
+    // The analyzer does not see that each of them was read, and so has a name.
+    // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker)
+    while (i < nparams && strcmp(params[i].name, name) != 0)
+        i++;
+    return i < nparams;
+}
+
 static enum bm_status params_read(const struct place *place, const struct batchmill_param *given,
                                   unsigned nparams, size_t param_size, struct bm_param **ret_params)
 {
@@ -150,10 +160,8 @@ static enum bm_status params_read(const struct place *place, const struct batchm
         struct batchmill_param one;
         memcpy(&one, (const char *)given + i * param_size, sizeof one);
         status = param_read(*place, &one, i, &params[i]);
-        for (unsigned j = 0; j < i && status == BM_OK; j++) {
-            if (strcmp(params[j].name, params[i].name) == 0)
-                status = place_refuse(place, "two parameters of the same name");
-        }
+        if (status == BM_OK && params_find(params, i, one.name))
+            status = place_refuse(place, "two parameters of the same name");
     }
     if (status == BM_OK)
         *ret_params = params;

@@ -1,4 +1,4 @@
-// The action jitter of ../c/example.c in Rust, without a crate: the same bytes for the same seed.
+// The action jitter of ../c/example.c in Rust, without dependencies: the same bytes for the same seed.
 //
 //     rustc -O --crate-type cdylib -C panic=abort example.rs -o example.so
 //
