@@ -49,6 +49,7 @@ extern const struct batchmill_host plugin_host;
 // A copy that is UTF-8 without control characters: "?" stands for each byte of something else. As
 // much as fits; NULL is an empty one.
 void plugin_text_copy(const char *from, char *to, size_t size);
+bool plugin_text_clean(const char *text); // it is that already
 
 // ---- setup.c ----
 
@@ -73,6 +74,8 @@ bool setup_keep(struct batchmill_setup *given, int from, const struct batchmill_
 bool setup_keep_all(struct batchmill_setup *given);
 int setup_write(struct batchmill_setup *given, const struct batchmill_component *component,
                 int from);
+bool setup_names(struct batchmill_setup *given, int written, const char *const *names, size_t n);
+const char *setup_name(struct batchmill_setup *given, int index, uint64_t value);
 bool setup_items(struct batchmill_setup *given, uint64_t nitems, const void *identity, size_t size);
 
 // ---- call.c ----

@@ -306,6 +306,57 @@ int setup_write(struct batchmill_setup *given, const struct batchmill_component 
     return status == BM_OK ? (int)index : -1;
 }
 
+// A vocabulary of them, or NULL and a failure.
+static struct bm_vocabulary *setup_read_names(struct setup *setup, const char *const *names,
+                                              size_t n)
+{
+    struct bm_vocabulary *vocabulary = NULL;
+    struct bm_error error = {0};
+    uint64_t index = 0;
+    enum bm_status status = bm_vocabulary_new(&vocabulary, &error);
+    for (size_t i = 0; i < n && status == BM_OK; i++) {
+        if (names[i] == NULL || !plugin_text_clean(names[i]))
+            status = bm_fail(&error, BM_INVALID_ARGUMENT, NULL, "name %zu is not UTF-8", i);
+        else
+            status = bm_vocabulary_add(vocabulary, names[i], strlen(names[i]), &index, &error);
+        if (status == BM_OK && index != i)
+            status = bm_fail(&error, BM_INVALID_ARGUMENT, NULL,
+                             "names %llu and %zu are alike: \"%.60s\"", (unsigned long long)index,
+                             i, names[i]);
+    }
+    if (status == BM_OK)
+        return vocabulary;
+    setup_fail(setup, status, setup->given.where, "%s", error.text);
+    return bm_vocabulary_unref(vocabulary);
+}
+
+bool setup_names(struct batchmill_setup *given, int written, const char *const *names, size_t n)
+{
+    struct setup *setup = setup_of(given);
+    if (setup->failed) // also of the component
+        return false;
+    struct bm_schema *schema = setup->infer != NULL ? setup->infer->out : &setup->source->schema;
+    if (written < 0 || (unsigned)written >= schema->ncomponents ||
+        !bm_dtype_is_integer(schema->components[written].dtype) ||
+        (setup->infer != NULL && !setup->infer->origins[written].writes))
+        setup_misuse(setup, "it names the values of what is no written integer component");
+    struct bm_vocabulary *vocabulary = setup->failed ? NULL : setup_read_names(setup, names, n);
+    if (vocabulary == NULL)
+        return false;
+    bm_vocabulary_unref(schema->components[written].vocabulary);
+    schema->components[written].vocabulary = vocabulary;
+    return true;
+}
+
+const char *setup_name(struct batchmill_setup *given, int index, uint64_t value)
+{
+    if (index < 0 || (unsigned)index >= given->ncomponents)
+        return NULL;
+    const struct bm_vocabulary *vocabulary =
+        setup_of(given)->infer->in->components[index].vocabulary;
+    return value < bm_vocabulary_count(vocabulary) ? bm_vocabulary_name(vocabulary, value) : NULL;
+}
+
 bool setup_items(struct batchmill_setup *given, uint64_t nitems, const void *identity, size_t size)
 {
     struct setup *setup = setup_of(given);

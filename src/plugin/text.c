@@ -24,6 +24,14 @@ static size_t character_length(const unsigned char *text)
                                                                                           : length;
 }
 
+bool plugin_text_clean(const char *text)
+{
+    size_t length = 1;
+    for (; *text != '\0' && length > 0; text += length)
+        length = character_length((const unsigned char *)text);
+    return length > 0;
+}
+
 void plugin_text_copy(const char *from, char *to, size_t size)
 {
     size_t used = 0;

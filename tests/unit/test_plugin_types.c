@@ -132,6 +132,81 @@ static void what_a_source_does_wrong_refuses_it(void **state)
     }
 }
 
+static bool open_labels(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    static const char *const names[] = {"cat", "dog", "Kükenküche"};
+    const struct batchmill_component label = {.name = "label", .dtype = BATCHMILL_INT8};
+    self->x = batchmill_write(setup, &label, -1);
+    self->y = self->x;
+    batchmill_names(setup, self->x, names, 2);
+    batchmill_names(setup, self->x, names, 3); // the last ones count
+    return setup->ncomponents > 0 || batchmill_items(setup, 5, "labels", 6);
+}
+
+static bool open_reads_labels(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    (void)self;
+    assert_string_equal(batchmill_name(setup, 0, 1), "dog");
+    assert_string_equal(batchmill_name(setup, 0, 2), "Kükenküche");
+    assert_null(batchmill_name(setup, 0, 3));
+    assert_null(batchmill_name(setup, 1, 0));
+    return batchmill_keep_all(setup);
+}
+
+static bool open_labels_alike(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    static const char *const names[] = {"cat", "cat"};
+    open_labels(setup, self);
+    return batchmill_names(setup, self->x, names, 2);
+}
+
+static bool open_labels_bytes(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    static const char *const names[] = {"\xff"};
+    open_labels(setup, self);
+    return batchmill_names(setup, self->x, names, 1);
+}
+
+static bool open_labels_floats(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    static const char *const names[] = {"a"};
+    const struct batchmill_component x = {.name = "x", .dtype = BATCHMILL_FLOAT32};
+    return batchmill_names(setup, batchmill_write(setup, &x, -1), names, 1) && self != NULL;
+}
+
+static void integers_have_names(void **state)
+{
+    struct action_fixture *fixture = *state;
+    plugin_fixture_add(fixture, 0);
+    plugin_hook.open = open_labels;
+    struct bm_source_ref *source = fake_types_source(fixture->registry, "{feed: {}}");
+    const struct bm_component *label = &bm_source_get(source)->schema.components[0];
+    assert_int_equal(bm_vocabulary_count(label->vocabulary), 3);
+    struct bm_value *actions = fake_types_value("[hook]");
+    static const struct {
+        bool (*open)(struct batchmill_setup *setup, struct plugin_self *self);
+        const char *text;
+    } cases[] = {
+        {open_reads_labels, NULL},
+        {open_labels, NULL},
+        {open_labels_alike, "names 0 and 1 are alike: \"cat\""},
+        {open_labels_bytes, "name 0 is not UTF-8"},
+        {open_labels_floats, "what is no written integer component"},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bm_pipeline *pipeline = NULL;
+        plugin_hook.open = cases[i].open;
+        enum bm_status status =
+            bm_pipeline_new(fixture->registry, "test", source, actions, &pipeline, &fixture->error);
+        assert_int_equal(status == BM_OK, cases[i].text == NULL);
+        if (status != BM_OK)
+            assert_non_null(strstr(fixture->error.text, cases[i].text));
+        bm_pipeline_unref(pipeline);
+    }
+    bm_value_free(actions);
+    bm_source_unref(source);
+}
+
 // ---- Tables ----
 
 static struct batchmill_param one;
@@ -397,6 +472,7 @@ int main(void)
         TEST(a_source_announces_and_reads_its_items),
         TEST(a_source_fails_in_its_place),
         TEST(what_a_source_does_wrong_refuses_it),
+        TEST(integers_have_names),
         TEST(bad_tables_are_refused_with_their_place),
         TEST(a_plugin_is_not_added_twice),
         TEST(other_code_is_another_definition_where_it_is_used),

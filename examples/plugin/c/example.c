@@ -187,6 +187,8 @@ static const struct batchmill_param waves_params[] = {
      .max = 1e6},
 };
 
+static const char *const labels[] = {"saw tooth", "square"};
+
 static bool waves_open(struct batchmill_setup *setup, void **ret_self)
 {
     struct waves *waves = malloc(sizeof *waves);
@@ -199,6 +201,7 @@ static bool waves_open(struct batchmill_setup *setup, void **ret_self)
     const struct batchmill_component label = {.name = "label", .dtype = BATCHMILL_INT64};
     waves->wave = batchmill_write(setup, &wave, -1);
     waves->label = batchmill_write(setup, &label, -1);
+    batchmill_names(setup, waves->label, labels, 2);
     batchmill_items(setup, n, "waves of version 1", 18); // the data are these, wherever they are
     *ret_self = waves;
     return true;

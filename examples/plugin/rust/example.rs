@@ -95,6 +95,8 @@ struct Host {
     keep: Unused,
     keep_all: unsafe extern "C" fn(*mut Setup) -> bool,
     write: unsafe extern "C" fn(*mut Setup, *const Component, c_int) -> c_int,
+    names: Unused,
+    name: Unused,
     items: Unused,
     input: unsafe extern "C" fn(*mut Call, c_int, u64, u64, *mut u64) -> *const c_void,
     output: unsafe extern "C" fn(*mut Call, c_int, u64, u64, *mut u64) -> *mut c_void,

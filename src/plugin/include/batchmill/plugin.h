@@ -283,6 +283,8 @@ struct batchmill_host {
     bool (*keep_all)(struct batchmill_setup *setup);
     int (*write)(struct batchmill_setup *setup, const struct batchmill_component *component,
                  int from);
+    bool (*names)(struct batchmill_setup *setup, int written, const char *const *names, size_t n);
+    const char *(*name)(struct batchmill_setup *setup, int index, uint64_t value);
     bool (*items)(struct batchmill_setup *setup, uint64_t nitems, const void *identity,
                   size_t size);
 
@@ -381,6 +383,20 @@ static inline int batchmill_write(struct batchmill_setup *setup,
                                   const struct batchmill_component *component, int from)
 {
     return setup->host->write(setup, component, from);
+}
+
+// What the values 0 .. n - 1 of a written integer component stand for, such as classes: UTF-8, no
+// two alike. `written` is what batchmill_write() returned; the names are copied.
+static inline bool batchmill_names(struct batchmill_setup *setup, int written,
+                                   const char *const *names, size_t n)
+{
+    return setup->host->names(setup, written, names, n);
+}
+// What a value of component `index` that comes in stands for; lent until open() returns. NULL: it
+// has no name.
+static inline const char *batchmill_name(struct batchmill_setup *setup, int index, uint64_t value)
+{
+    return setup->host->name(setup, index, value);
 }
 
 // Of a source: how many items it has, and bytes that are equal where the data are equal, on any
