@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "fakes/fake_types.h"
 #include "fakes/heap.h"
 #include "fakes/plugin_fixture.h"
@@ -51,6 +52,8 @@ static void a_source_announces_and_reads_its_items(void **state)
     plugin_hook.run = read_feed;
     assert_int_equal(action_fixture_build_on(fixture, "{feed: {}}", "[]"), BM_OK);
     assert_int_equal(bm_pipeline_source(fixture->pipeline)->nitems, 5);
+    assert_true(bm_pipeline_source(fixture->pipeline)->identity ==
+                bm_hash_bytes("data of the test", 16));
     assert_int_equal(action_fixture_run(fixture, 3, 1), BM_RESULT_OK); // items 3 and 4
     const int64_t *x = action_fixture_values(fixture, "x");
     assert_int_equal(x[5], 4);
@@ -153,6 +156,13 @@ static bool open_reads_labels(struct batchmill_setup *setup, struct plugin_self 
     return batchmill_keep_all(setup);
 }
 
+static bool open_renames_labels(struct batchmill_setup *setup, struct plugin_self *self)
+{
+    (void)self;
+    const struct batchmill_component as = {.name = "class", .dtype = BATCHMILL_INT8};
+    return batchmill_keep(setup, 0, &as);
+}
+
 static bool open_labels_alike(struct batchmill_setup *setup, struct plugin_self *self)
 {
     static const char *const names[] = {"cat", "cat"};
@@ -189,6 +199,7 @@ static void integers_have_names(void **state)
     } cases[] = {
         {open_reads_labels, NULL},
         {open_labels, NULL},
+        {open_renames_labels, NULL},
         {open_labels_alike, "names 0 and 1 are alike: \"cat\""},
         {open_labels_bytes, "name 0 is not UTF-8"},
         {open_labels_floats, "what is no written integer component"},
@@ -201,6 +212,9 @@ static void integers_have_names(void **state)
         assert_int_equal(status == BM_OK, cases[i].text == NULL);
         if (status != BM_OK)
             assert_non_null(strstr(fixture->error.text, cases[i].text));
+        else
+            assert_int_equal(
+                bm_vocabulary_count(bm_pipeline_schema(pipeline)->components[0].vocabulary), 3);
         bm_pipeline_unref(pipeline);
     }
     bm_value_free(actions);
