@@ -55,7 +55,7 @@ struct check_run {
     int fill; // byte that new memory is full of, so that what nobody wrote differs
 };
 struct check_record {
-    uint64_t digest; // of all batches and failures
+    uint64_t digest, variables; // of all batches and failures; of what a run reports
     unsigned nbatches, nfailed, nitems;
     uint64_t items[CHECK_ITEMS], digests[CHECK_ITEMS]; // of each item that came
     char failure[640];                                 // the first
@@ -66,6 +66,8 @@ enum bm_status check_stream(struct bm_pipeline *pipeline, const struct check_run
 
 // ---- plugin_leaks.c ----
 
-// Opens, runs and closes again and again. What is not given back each time, in bytes; -1: nobody
-// can tell, as in a sanitizer's heap.
+enum { CHECK_OPENED = 150 };
+
+// Opens, runs and closes that often, and a few times before it counts. What is not given back each
+// time, in bytes; -1: nobody can tell, as in a sanitizer's heap.
 enum bm_status check_leaks(const struct check *check, int64_t *ret_bytes, struct bm_error *err);

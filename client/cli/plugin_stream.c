@@ -67,6 +67,32 @@ static enum batchmill_code stream_drain(struct batchmill_client *client, const c
     return code == BATCHMILL_END ? BATCHMILL_OK : code;
 }
 
+// The numbers of variables, by the name and bit by bit; they are summed up in the order of batches.
+static uint64_t digest_variables(const struct batchmill_run_result *result)
+{
+    uint64_t digest = result->batches;
+    for (size_t i = 0; i < result->nvariables; i++) {
+        const struct batchmill_variable *variable = &result->variables[i];
+        uint64_t hash = bm_hash_bytes(variable->name, strlen(variable->name)) ^
+                        bm_hash_bytes(&variable->number, sizeof variable->number) ^
+                        (uint64_t)variable->integer;
+        digest = bm_mix64(digest ^ hash) + 1;
+    }
+    return digest;
+}
+
+static enum batchmill_code stream_sum_up(struct batchmill_client *client, const char *pipeline,
+                                         const struct batchmill_order *order,
+                                         struct check_record *record, struct batchmill_error *error)
+{
+    struct batchmill_run_result *result = NULL;
+    enum batchmill_code code = batchmill_run(client, pipeline, order, NULL, NULL, &result, error);
+    if (code == BATCHMILL_OK)
+        record->variables = digest_variables(result);
+    batchmill_run_free(result);
+    return code;
+}
+
 // The first items of one epoch, in an order of their own.
 static enum bm_status stream_run(const char *url, const struct bm_pipeline *pipeline,
                                  const struct check_run *run, struct check_record *record,
@@ -87,6 +113,8 @@ static enum bm_status stream_run(const char *url, const struct bm_pipeline *pipe
     enum batchmill_code code = batchmill_connect(url, &options, &client, &error);
     if (code == BATCHMILL_OK)
         code = stream_drain(client, bm_pipeline_name(pipeline), &order, record, &error);
+    if (code == BATCHMILL_OK)
+        code = stream_sum_up(client, bm_pipeline_name(pipeline), &order, record, &error);
     batchmill_disconnect(client);
     return code == BATCHMILL_OK ? BM_OK
                                 : bm_fail(err, (enum bm_status)code, NULL, "%s", error.text);

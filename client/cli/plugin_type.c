@@ -270,6 +270,8 @@ static const char *records_fault(const struct check_record *a, const struct chec
     else if (a->digest != b->digest)
         snprintf(text, sizeof text,
                  "with 4 workers and prefetch 6 other batches came, or failed otherwise");
+    else if (a->variables != b->variables)
+        snprintf(text, sizeof text, "with 4 workers and prefetch 6 a run reports other variables");
     else
         return NULL;
     return text;
@@ -375,7 +377,8 @@ static void check_heap(struct check *check)
         check_end(check, false, "%" PRId64 " bytes are lost each time that it is opened and run",
                   bytes);
     else
-        check_end(check, true, "opened, run and closed 75 times: all memory came back");
+        check_end(check, true, "opened, run and closed %d times: all memory came back",
+                  CHECK_OPENED);
 }
 
 void check_type(struct check *check)

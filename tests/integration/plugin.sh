@@ -91,6 +91,14 @@ if command -v rustc >/dev/null; then
     languages="$languages, Rust"
 fi
 
+# ---- An action that is done elsewhere ----
+
+# shellcheck disable=SC2086
+cc -shared -fPIC -O1 -pthread $warnings "$source/tests/plugins/waiting.c" -o waiting.so
+"$BATCHMILL" plugin check waiting.so >check.out || { cat check.out; exit 1; }
+expect "done elsewhere" "same bytes *ok *120 items.*batches of 16 and 7" check.out
+expect "failed elsewhere" "1 failed: .*twice.*, item 7: nobody can double this" check.out
+
 # ---- Other code is another pipeline ----
 
 fingerprint() {
