@@ -66,7 +66,7 @@ enum bm_status check_stream(struct bm_pipeline *pipeline, const struct check_run
 
 // ---- plugin_leaks.c ----
 
-enum { CHECK_OPENED = 150 };
+enum { CHECK_OPENED = 200 };
 
 // Opens, runs and closes that often, and a few times before it counts. What is not given back each
 // time, in bytes; -1: nobody can tell, as in a sanitizer's heap.
