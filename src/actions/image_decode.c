@@ -30,7 +30,7 @@ static const struct bm_param decode_params[] = {
         .choices =
             {[BROKEN_FAIL] = "fail", [BROKEN_DROP] = "drop", [BROKEN_SKIP_BATCH] = "skip_batch"},
         .doc = "what a file leads to that is no picture, or a damaged one: an error that names "
-               "it, a batch without that item, or no batch"),
+               "it, a batch without that item (filter says what that means), or no batch"),
     BM_PARAM(struct decode_image, max_pixels, BM_PARAM_INTEGER, .fallback = "89478485", .min = 1,
              .max = 4290250000,
              .doc = "larger pictures count as broken; nothing of them is decoded"),
@@ -59,17 +59,17 @@ static enum bm_status plan_new(const struct decode_image *config, const struct b
         return status;
     struct plan *plan = calloc(1, sizeof *plan + found->n * sizeof plan->targets[0]);
     if (plan == NULL) {
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        status = BM_RESOURCE_EXHAUSTED;
         goto out;
     }
     for (plan->n = 0; plan->n < found->n; plan->n++) {
         const struct bm_component *image = &infer->in->components[found->components[plan->n]];
         if (image->dtype != BM_BYTES) {
-            status =
-                bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
-                        "expected a component of bytes, each the content of a file, got %s "
-                        "of %s",
-                        image->name, bm_dtype_name(image->dtype));
+            bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
+                    "expected a component of bytes, each the content of a file, got %s of %s",
+                    image->name, bm_dtype_name(image->dtype));
+            status = BM_INVALID_ARGUMENT;
             goto out;
         }
         plan->targets[plan->n].image = found->components[plan->n];
@@ -128,8 +128,9 @@ static enum bm_status decode_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct decode_image *decode = config;
-    struct plan *plan;
+    struct plan *plan = NULL;
     infer->must_join = decode->dct_scale;
+    infer->drops = decode->broken == BROKEN_DROP;
     enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
@@ -145,8 +146,10 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct bm_joined *joined = config;
-    struct plan *plan;
-    enum bm_status status = plan_new(joined->configs[0], infer, &plan, err);
+    const struct decode_image *decode = joined->configs[0];
+    struct plan *plan = NULL;
+    infer->drops = decode->broken == BROKEN_DROP;
+    enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
     plan->kind = bm_window_kind_of(joined->types[1]);
@@ -162,7 +165,7 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
 
 // ---- In a call ----
 
-// What becomes of the batch because of a file that cannot be decoded.
+// What becomes of the batch because of a file that cannot be decoded; OK: it loses that item.
 static enum bm_result decode_broken(struct bm_call *call, const struct decode_image *config,
                                     uint64_t row, const struct bm_error *error)
 {
@@ -170,6 +173,10 @@ static enum bm_result decode_broken(struct bm_call *call, const struct decode_im
     bool ours = error->status == BM_RESOURCE_EXHAUSTED; // not the file's fault
     if (config->broken == BROKEN_SKIP_BATCH && !ours)
         return BM_RESULT_SKIP;
+    if (config->broken == BROKEN_DROP && !ours) {
+        bm_call_drop(call, row);
+        return BM_RESULT_OK;
+    }
     uint64_t length = 0;
     const unsigned char *name =
         plan->name < 0 ? NULL : bm_batch_rows(call->in, (unsigned)plan->name, row, 1, &length);
@@ -320,22 +327,16 @@ static const struct bm_action_type joined_type = {
     .run = joined_run,
 };
 
-static bool names_equal(const struct bm_texts *names, const struct bm_texts *others)
+static const struct bm_action_type *decode_join(const struct bm_schema *in, const void *config,
+                                                const struct bm_action_type *next,
+                                                const void *next_config)
 {
-    bool equal = names->n == others->n;
-    for (unsigned i = 0; i < names->n && equal; i++)
-        equal = strcmp(names->values[i], others->values[i]) == 0;
-    return equal;
-}
-
-static const struct bm_action_type *
-decode_join(const void *config, const struct bm_action_type *next, const void *next_config)
-{
+    (void)in;
     const struct decode_image *decode = config;
     const struct bm_window_config *window = next_config;
     const struct bm_window_kind *kind = bm_window_kind_of(next);
     if (kind == NULL || !kind->fixed(window) || (decode->dct_scale && !kind->resizes) ||
-        !names_equal(&decode->components, &window->components))
+        !bm_names_equal(&decode->components, &window->components))
         return NULL;
     return &joined_type;
 }

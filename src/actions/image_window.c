@@ -11,7 +11,7 @@
 #define PARAM(field, kind, ...) BM_PARAM(struct bm_window_config, field, kind, __VA_ARGS__)
 #define PARAM_COMPONENTS                                                                           \
     PARAM(components, BM_PARAM_NAMES, .required = true,                                            \
-          .doc = "the pictures: one name or a list; an item's all get the same random numbers")
+          .doc = "the pictures: one name or a list; all of an item are treated alike")
 #define PARAM_FILTERS                                                                              \
     {.name = "interpolation",                                                                      \
      .kind = BM_PARAM_CHOICE,                                                                      \

@@ -1,6 +1,7 @@
 #include "actions/targets.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool component_fits(const struct bm_component *component, enum bm_want want)
 {
@@ -120,4 +121,12 @@ enum bm_status bm_targets_plan(struct bm_infer *infer, const struct bm_texts *na
     else
         free(targets);
     return status;
+}
+
+bool bm_names_equal(const struct bm_texts *names, const struct bm_texts *others)
+{
+    bool equal = names->n == others->n;
+    for (unsigned i = 0; i < names->n && equal; i++)
+        equal = strcmp(names->values[i], others->values[i]) == 0;
+    return equal;
 }

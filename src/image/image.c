@@ -47,11 +47,14 @@ static enum bm_status codec_find(const void *data, size_t size, const struct cod
         *ret_codec = codec;
         return BM_OK;
     }
-    char start[3 * 8 + 1] = " none";
+    if (size == 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
+                       "expected a JPEG or PNG picture, got no bytes");
+    char start[3 * 8 + 1];
     for (size_t i = 0; i < size && i < 8; i++)
         snprintf(start + 3 * i, 4, " %02x", ((const unsigned char *)data)[i]);
     return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
-                   "expected a JPEG or PNG picture, got %zu bytes, the first being%s", size, start);
+                   "expected a JPEG or PNG picture, got %zu bytes that start with%s", size, start);
 }
 
 // ---- Heads ----
@@ -72,12 +75,12 @@ static enum bm_status head_read(const void *data, size_t size, const struct bm_d
     if (status != BM_OK || (status = head.codec->probe(data, size, info, err)) != BM_OK)
         return status;
     if (info->height > BM_IMAGE_SIDE_MAX || info->width > BM_IMAGE_SIDE_MAX)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %d x %d pixels, got %" PRIu32 " x %" PRIu32,
                        BM_IMAGE_SIDE_MAX, BM_IMAGE_SIDE_MAX, info->height, info->width);
     uint64_t npixels = (uint64_t)info->height * info->width;
     if (decode->pixels_max != 0 && npixels > decode->pixels_max)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %" PRIu64 " pixels, got %" PRIu32
                        " x %" PRIu32 " = %" PRIu64,
                        decode->pixels_max, info->height, info->width, npixels);

@@ -48,8 +48,8 @@ struct bm_decode {
     uint64_t pixels_max;     // larger pictures are refused before anything is decoded; 0: no bound
 };
 
-// Reads the heads only. Errors (INVALID_ARGUMENT: not a picture; DATA_LOSS: broken) have no place:
-// the caller knows the item.
+// Reads the heads only. Errors (INVALID_ARGUMENT: not a picture; OUT_OF_RANGE: too large;
+// DATA_LOSS: broken; RESOURCE_EXHAUSTED: no memory) have no place: the caller knows the item.
 enum bm_status bm_image_probe(const void *data, size_t size, const struct bm_decode *decode,
                               struct bm_image_info *ret_info, struct bm_error *err);
 

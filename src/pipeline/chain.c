@@ -94,6 +94,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .error = failure->error,
         .failed_row = -1,
         .late_row = failure->late_row,
+        .dropped = action->drops ? work->dropped : NULL,
         .host = work->host,
     };
     enum bm_result result = action->type->run(&call);

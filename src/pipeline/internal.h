@@ -1,4 +1,4 @@
-// internal.h -- what pipeline.c builds, and work.c, chain.c, spread.c and cached.c run.
+// internal.h -- what pipeline.c builds, and work.c, chain.c, spread.c, dropped.c and cached.c run.
 // Layer: pipeline (private).
 //
 // Threads: a pipeline is immutable once built.
@@ -18,7 +18,7 @@ struct action {
     const struct bm_variable_type *variable; // or NULL
     const void *variable_config;             // what it sees
     enum bm_action_form form;
-    bool must_join;
+    bool must_join, drops;
     unsigned span;         // 1; of a joined one, how many actions of the list it does
     struct action *joined; // this one and the next in one go, instead of both; or NULL
     size_t update_offset;  // of its update and state
@@ -27,6 +27,7 @@ struct action {
 struct step { // step 0 reads and has no actions; a joined one counts as the two that it does
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
+    bool drops;         // its last action may leave out items
     char *name;
 };
 
@@ -44,7 +45,7 @@ struct bm_pipeline {
     unsigned nnumbers;
     uint64_t fingerprint;
     struct bm_fingerprint parts;
-    bool stateful;
+    bool stateful, drops;
     // With an entry `cache`: what comes before it, as a pipeline of its own, and how many actions
     // reading replaces (the entry itself included). Else NULL and 0.
     struct bm_pipeline *prefix;
@@ -80,6 +81,13 @@ enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm
                                    const struct bm_value *actions, struct bm_error *err);
 // Step 0 of a pipeline with a cache: what it has, and the rest made by the prefix.
 enum bm_result work_read_cached(struct bm_work *work);
+
+// ---- dropped.c ----
+
+// Before a step: nothing is left out yet.
+void dropped_begin(struct bm_work *work, const struct step *step);
+// After a step that went well: what it left out is taken out of work->batch.
+enum bm_result dropped_end(struct bm_work *work, const struct step *step);
 
 // ---- chain.c ----
 

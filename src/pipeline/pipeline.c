@@ -166,6 +166,7 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
     enum bm_status status = action->type->infer(action->config, &infer, &action->plan, err);
     action->form = infer.form;
     action->must_join = infer.must_join;
+    action->drops = infer.drops;
     action->span = 1;
     if (status != BM_OK && err != NULL && err->where[0] == '\0')
         error_move_to(err, where);
@@ -218,11 +219,8 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
     return status;
 }
 
-static void action_fini(struct action *action)
+static void action_fini_alone(struct action *action)
 {
-    if (action->joined != NULL)
-        action_fini(action->joined);
-    free(action->joined);
     // The analyzer does not see that every action up to nactions has a type.
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
@@ -234,6 +232,14 @@ static void action_fini(struct action *action)
     free(action->lock);
     free(action->origins);
     bm_schema_fini(&action->schema);
+}
+
+static void action_fini(struct action *action)
+{
+    if (action->joined != NULL)
+        action_fini_alone(action->joined);
+    free(action->joined);
+    action_fini_alone(action);
 }
 
 // ---- Joining ----
@@ -258,7 +264,8 @@ static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, cons
     struct action *first = &pipeline->actions[i], *second = &pipeline->actions[i + 1];
     const struct bm_action_type *type = NULL;
     if (first->lock == NULL && second->lock == NULL && first->type->join != NULL)
-        type = first->type->join(first->config, second->type, second->config);
+        type = first->type->join(pipeline_schema(pipeline, i), first->config, second->type,
+                                 second->config);
     if (type == NULL)
         return BM_OK;
     struct action *joined = calloc(1, sizeof *joined);
@@ -318,6 +325,15 @@ static bool action_fuses(const struct bm_pipeline *pipeline, unsigned i)
     return action->form == BM_PER_ITEM && action->lock == NULL && !action->type->waits;
 }
 
+// No action of the step sees an item that one before it left out.
+static bool action_ends_step(const struct bm_pipeline *pipeline, unsigned i)
+{
+    const struct action *action = &pipeline->actions[i];
+    if (action->joined != NULL) // its second half follows
+        return false;
+    return i > 0 && action[-1].joined != NULL ? action[-1].joined->drops : action->drops;
+}
+
 // Bytes per row that the action reads and writes, for the tile.
 static uint64_t action_row_bytes(const struct bm_pipeline *pipeline, unsigned i)
 {
@@ -344,8 +360,11 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
         bm_buffer_print(&name, "%s%s", i == step->first ? "" : "+",
                         pipeline->actions[i].type->name);
     for (unsigned i = step->first; i < step->first + step->nactions;
-         i += pipeline_part(pipeline, i)->span)
+         i += pipeline_part(pipeline, i)->span) {
         row_bytes += action_row_bytes(pipeline, i);
+        step->drops = pipeline_part(pipeline, i)->drops;
+    }
+    pipeline->drops = pipeline->drops || step->drops;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
     for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
@@ -372,7 +391,7 @@ static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct b
         do
             i++;
         while (i < pipeline->nactions && action_fuses(pipeline, i) &&
-               action_fuses(pipeline, i - 1));
+               action_fuses(pipeline, i - 1) && !action_ends_step(pipeline, i - 1));
         step->nactions = i - step->first;
         status = step_init(pipeline, step, err);
         if (status != BM_OK)
@@ -402,9 +421,11 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
     unsigned between_max = 0;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
-        unsigned between = 0;
-        for (unsigned i = step->first + 1; i < step->first + step->nactions; i++)
-            between += pipeline_schema(pipeline, i)->ncomponents;
+        unsigned between = 0, end = step->first + step->nactions;
+        for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
+            if (i > step->first)
+                between += pipeline_schema(pipeline, i)->ncomponents;
+        }
         if (between > between_max)
             between_max = between;
     }
@@ -431,6 +452,9 @@ static void pipeline_plan_memory(struct bm_pipeline *pipeline)
         }
         if (bytes > pipeline->item_bytes_max)
             pipeline->item_bytes_max = bytes;
+        bytes = schema_item_bytes(pipeline_schema(pipeline, end));
+        if (step->drops && 2 * bytes > pipeline->item_bytes_max) // what is left, copied
+            pipeline->item_bytes_max = 2 * bytes;
     }
 }
 
@@ -696,7 +720,7 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
 uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems)
 {
     return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
-           2 * sizeof(uint64_t) * nitems;
+           (2 * sizeof(uint64_t) + (pipeline->drops ? sizeof(bool) : 0)) * nitems;
 }
 
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)

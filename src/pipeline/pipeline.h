@@ -84,6 +84,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     struct bm_batch batch;    // before the next step; after the last one: the result
     struct bm_batch next;     // of a step that is pending
     uint64_t *items, *epochs; // [room], owned
+    bool *dropped;            // [room] items that the step leaves out, owned; NULL: none ever does
     uint64_t room;
     // Two rows of tensors, from which a step reads and to which it writes in turn, and behind them
     // those between fused actions. Owned.

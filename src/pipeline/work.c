@@ -14,6 +14,8 @@ static bool work_make_room(struct bm_work *work, uint64_t nitems)
     if (nitems > work->room || work->items == NULL) {
         free(work->items);
         free(work->epochs);
+        free(work->dropped);
+        work->dropped = NULL;
         work->items = malloc((nitems + 1) * sizeof work->items[0]);
         work->epochs = malloc((nitems + 1) * sizeof work->epochs[0]);
         work->room = nitems;
@@ -24,6 +26,10 @@ static bool work_make_room(struct bm_work *work, uint64_t nitems)
         work->updates = malloc(pipeline->updates_bytes);
     if (work->updates != NULL)
         memset(work->updates, 0, pipeline->updates_bytes);
+    if (work->dropped == NULL && pipeline->drops)
+        work->dropped = malloc((work->room + 1) * sizeof work->dropped[0]);
+    if (work->dropped == NULL && pipeline->drops)
+        return false;
     return work->items != NULL && work->epochs != NULL && work->tensors != NULL &&
            (work->updates != NULL || pipeline->updates_bytes == 0);
 }
@@ -105,6 +111,7 @@ void bm_work_fini(struct bm_work *work)
     bm_batch_fini(&work->next);
     free(work->items);
     free(work->epochs);
+    free(work->dropped);
     free(work->tensors);
     free(work->updates);
     *work = (struct bm_work){0};
@@ -187,7 +194,7 @@ static enum bm_result step_run_fused(struct bm_work *work, const struct step *st
     if (result == BM_RESULT_FAIL)
         work_fail(work, failure.action, failure.row);
     chain_fini(&chain);
-    return result;
+    return result == BM_RESULT_OK ? dropped_end(work, step) : result;
 }
 
 static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
@@ -211,6 +218,7 @@ enum bm_result bm_work_step(struct bm_work *work, unsigned step_index)
 {
     BM_ASSERT(step_index < work->pipeline->nsteps);
     const struct step *step = &work->pipeline->steps[step_index];
+    dropped_begin(work, step);
     if (step->nactions == 0)
         return work->pipeline->prefix == NULL ? work_read(work) : work_read_cached(work);
     return step->nactions == 1 ? step_run_one(work, step_index) : step_run_fused(work, step);
@@ -226,5 +234,5 @@ enum bm_result bm_work_resume(struct bm_work *work, unsigned step_index, enum bm
     work->next = (struct bm_batch){0};
     if (result == BM_RESULT_FAIL && work->failed_action < 0) // not recorded by chain_call()
         return work_fail(work, (int)work->pipeline->steps[step_index].first, work->late_row);
-    return result;
+    return result == BM_RESULT_OK ? dropped_end(work, &work->pipeline->steps[step_index]) : result;
 }

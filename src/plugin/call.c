@@ -163,6 +163,18 @@ static enum batchmill_result call_fail(struct batchmill_call *given, int64_t ite
     return BATCHMILL_RESULT_FAIL;
 }
 
+static void call_drop(struct batchmill_call *given, uint64_t item)
+{
+    struct call *call = call_of(given);
+    if (item < given->first || item >= given->first + given->count)
+        call_misuse(call, "it leaves out item %llu, which is not of the call",
+                    (unsigned long long)item);
+    else if ((call->flags & BATCHMILL_DROPS) == 0)
+        call_misuse(call, "it leaves out an item without BATCHMILL_DROPS");
+    else
+        bm_call_drop((struct bm_call *)call->call, item);
+}
+
 static bool call_may_wait(struct call *call)
 {
     if (call->call == NULL || (call->flags & BATCHMILL_WAITS) == 0)
@@ -285,6 +297,7 @@ const struct batchmill_host plugin_host = {
     .offsets = call_offsets,
     .lengths = call_lengths,
     .fail = call_fail,
+    .drop = call_drop,
     .sleep = call_sleep,
     .defer = call_defer,
     .finish = call_finish,

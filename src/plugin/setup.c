@@ -445,6 +445,7 @@ enum bm_status plugin_infer(const void *config, struct bm_infer *infer, void **r
     instance->action = action;
     for (unsigned c = 0; c < infer->out->ncomponents; c++)
         instance->writes[c] = infer->origins[c].writes;
+    infer->drops = (action->given.flags & BATCHMILL_DROPS) != 0;
     if (action->given.variable_size > 0) {
         instance->variable = (struct bm_variable_type){.state_bytes = action->given.variable_size,
                                                        .merge = instance_merge,

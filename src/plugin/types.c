@@ -190,7 +190,7 @@ static enum bm_status place_check_type(const struct place *place, size_t size, s
 static const char *action_fault(const struct batchmill_action_type *given)
 {
     const unsigned known = BATCHMILL_PER_BATCH | BATCHMILL_RANDOM | BATCHMILL_STATEFUL |
-                           BATCHMILL_WAITS | BATCHMILL_IN_PLACE | BATCHMILL_ALONE;
+                           BATCHMILL_WAITS | BATCHMILL_IN_PLACE | BATCHMILL_ALONE | BATCHMILL_DROPS;
     if (given->open == NULL || given->run == NULL)
         return "expected open() and run()";
     if ((given->flags & ~known) != 0)

@@ -367,13 +367,13 @@ bool bm_job_step(struct bm_job *job)
         spread_run(job);
         return true; // bm_job_begin() says whether there is more
     }
-    uint64_t began_ns = spread_clock(job);
+    uint64_t began_ns = spread_clock(job), nrows = job->outcome->work.batch.nitems;
     enum bm_result result = bm_work_step(&job->outcome->work, job->step);
     if (result == BM_RESULT_PENDING) {
         job->result = result;
         return false; // job_resume() says when it finished
     }
-    spread_measure(job, began_ns, job->outcome->nitems);
+    spread_measure(job, began_ns, nrows);
     return job_step_over(job, result);
 }
 

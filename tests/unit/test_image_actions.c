@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "fakes/action_fixture.h"
 #include "support.h"
 
@@ -527,10 +528,11 @@ static void decode_image_gives_pixels_and_sizes(void **state)
     assert_memory_equal(action_fixture_values(&fixture, "image.size"),
                         ((int32_t[]){60, 90, 50, 33, 41, 37, 60, 90}), 8 * sizeof(int32_t));
     const uint8_t *pixels = action_fixture_values(&fixture, "image");
-    assert_memory_equal(pixels, pixels + (5400 + 1650 + 1517) * 3, 5400 * 3);
-    const uint8_t *grey = pixels + (5400 + 1650) * 3;
+    enum { GREY = (5400 + 1650) * 3, AGAIN = GREY + 1517 * 3 };
+    assert_memory_equal(pixels, &pixels[AGAIN], sizeof(uint8_t[5400 * 3]));
+    const uint8_t *grey = &pixels[GREY];
     for (unsigned i = 0; i < 1517 * 3; i++)
-        assert_int_equal(grey[i], grey[i / 3 * 3]);
+        assert_int_equal(grey[i], grey[i - i % 3]);
     run("[decode_image: {components: image, mode: grey, orientation: ignore}]", 4);
     assert_shape("image", "image uint8 [varies, 1]");
     assert_memory_equal(action_fixture_values(&fixture, "image.size"),
@@ -588,6 +590,51 @@ static void a_whole_pipeline_is_one_pass_over_each_item(void **state)
     assert_true(bm_pipeline_step_spreads(fixture.pipeline, 1));
 }
 
+static void *spread_help(void *spread)
+{
+    unsigned piece;
+    while (bm_spread_claim(spread, &piece))
+        (void)bm_spread_run(spread, piece);
+    return NULL;
+}
+
+static void workers_share_a_batch_and_come_to_the_same_bytes(void **state)
+{
+    (void)state;
+    enum { NITEMS = 6, NTHREADS = 3, SIDE = 24 };
+    static const char *const names[NITEMS] = {"wide.jpg", "turned.jpg", "grey.png",
+                                              "wide.jpg", "turned.jpg", "wide.jpg"};
+    static float expected[NITEMS * SIDE * SIDE * 3];
+    give_files(names, NITEMS);
+    run("[{decode_image: {components: image}}, {random_resized_crop: {components: image, size: "
+        "24}}, {color_jitter: {components: image, hue: 0.2, contrast: 0.5}}, {layout: {components: "
+        "image, to: chw}}, {normalize: {components: image, mean: 0.5, std: 0.25, scale: 255}}]",
+        NITEMS);
+    assert_int_equal(fixture.work.batch.tensors[0].size_bytes, sizeof expected);
+    memcpy(expected, action_fixture_values(&fixture, "image"), sizeof expected);
+    const struct bm_order_params params = {.batch_size = NITEMS,
+                                           .n_epochs = 1,
+                                           .seed = 7,
+                                           .n_iters = BM_ORDER_UNSET,
+                                           .shard_count = 1};
+    struct bm_order order;
+    struct bm_work work;
+    struct bm_thread threads[NTHREADS];
+    assert_int_equal(bm_order_init(&order, &params, NITEMS, NULL), BM_OK);
+    assert_int_equal(bm_work_init(&work, fixture.pipeline, &order, 0, NULL), BM_OK);
+    work.stream = "stream-1";
+    assert_int_equal(bm_work_step(&work, 0), BM_RESULT_OK);
+    struct bm_spread *spread = bm_spread_new(&work, 1, NITEMS);
+    assert_non_null(spread);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        assert_int_equal(bm_thread_start(&threads[i], "worker", spread_help, spread, NULL), BM_OK);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        bm_thread_join(&threads[i]);
+    assert_int_equal(bm_spread_end(spread), BM_RESULT_OK);
+    assert_memory_equal(work.batch.tensors[0].data, expected, sizeof expected);
+    bm_work_fini(&work);
+}
+
 static void broken_files_are_errors_that_name_them(void **state)
 {
     (void)state;
@@ -619,6 +666,35 @@ static void broken_files_are_errors_that_name_them(void **state)
     }
 }
 
+static void broken_files_may_be_left_out(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cut.jpg", "wide.jpg", "SOURCES.md", "turned.jpg", ""};
+    static const char *const good[] = {"wide.jpg", "turned.jpg"};
+    static const char *const steps[] = {"", ", {resize: {components: image, size: 8}}"};
+    static uint8_t expected[2 * 60 * 90 * 3];
+    for (unsigned i = 0; i < COUNT(steps); i++) {
+        char actions[200];
+        snprintf(actions, sizeof actions,
+                 "[{decode_image: {components: image, broken: drop}}%s, {flip: {components: image, "
+                 "probability: 1}}]",
+                 steps[i]);
+        give_files(good, 2);
+        run(actions, 2);
+        uint64_t bytes = fixture.work.batch.tensors[0].size_bytes;
+        assert_in_range(bytes, 1, sizeof expected);
+        memcpy(expected, action_fixture_values(&fixture, "image"), bytes);
+        give_files(names, 5);
+        run(actions, 5);
+        assert_int_equal(fixture.work.batch.nitems, 2);
+        assert_int_equal(fixture.work.batch.items[0], 1);
+        assert_int_equal(fixture.work.batch.items[1], 3);
+        assert_int_equal(fixture.work.batch.tensors[0].size_bytes, bytes);
+        assert_memory_equal(action_fixture_values(&fixture, "image"), expected, bytes);
+        assert_int_equal(action_fixture_run(&fixture, 1, 0), BM_RESULT_SKIP); // none is left
+    }
+}
+
 static void larger_pictures_than_allowed_are_not_decoded(void **state)
 {
     (void)state;
@@ -628,6 +704,8 @@ static void larger_pictures_than_allowed_are_not_decoded(void **state)
     assert_int_equal(action_fixture_run(&fixture, 4, 0), BM_RESULT_FAIL);
     assert_int_equal(fixture.work.failed_item, 0);
     assert_non_null(strstr(fixture.work.error.text, "5399"));
+    run("[decode_image: {components: image, max_pixels: 5399, broken: drop}]", 4);
+    assert_int_equal(fixture.work.batch.nitems, 2);
 }
 
 static void shrinking_while_decoding_needs_a_step_to_shrink_for(void **state)
@@ -697,7 +775,9 @@ int main(void)
         TEST(decode_image_gives_pixels_and_sizes),
         TEST(decoding_a_part_gives_the_bytes_of_decoding_all),
         TEST(a_whole_pipeline_is_one_pass_over_each_item),
+        TEST(workers_share_a_batch_and_come_to_the_same_bytes),
         TEST(broken_files_are_errors_that_name_them),
+        TEST(broken_files_may_be_left_out),
         TEST(larger_pictures_than_allowed_are_not_decoded),
         TEST(shrinking_while_decoding_needs_a_step_to_shrink_for),
         TEST(decode_image_takes_files_only),

@@ -289,6 +289,19 @@ static enum batchmill_result run_sleeps(struct batchmill_call *call)
 {
     return batchmill_sleep(call, 1);
 }
+static enum batchmill_result run_drops_odd(struct batchmill_call *call)
+{
+    for (uint64_t item = call->first; item < call->first + call->count; item++) {
+        if (call->items[item] % 2 == 1)
+            batchmill_drop(call, item);
+    }
+    return BATCHMILL_RESULT_OK;
+}
+static enum batchmill_result run_drops_beyond(struct batchmill_call *call)
+{
+    batchmill_drop(call, call->first + call->count);
+    return BATCHMILL_RESULT_OK;
+}
 static enum batchmill_result run_is_pending(struct batchmill_call *call)
 {
     (void)call;
@@ -316,6 +329,8 @@ static void what_run_does_wrong_fails_the_batch(void **state)
         {run_writes_what_it_keeps, "writes x, which it said that it keeps"},
         {run_reads_beyond, "wants 4 items from 0 on, but was called for 3"},
         {run_draws, "without BATCHMILL_RANDOM"},
+        {run_drops_odd, "without BATCHMILL_DROPS"},
+        {run_drops_beyond, "leaves out item 3, which is not of the call"},
         {run_sleeps, "waits without BATCHMILL_WAITS"},
         {run_is_pending, "nothing will end it"},
         {run_returns_nonsense, "returned 17"},
@@ -388,6 +403,18 @@ static void an_action_skips_its_batch_or_ends_the_stream(void **state)
     assert_int_equal(action_fixture_run(fixture, 3, 0), BM_RESULT_SKIP);
     plugin_hook.run = run_ends;
     assert_int_equal(action_fixture_run(fixture, 3, 0), BM_RESULT_END);
+}
+
+static void an_action_leaves_items_out(void **state)
+{
+    struct action_fixture *fixture = *state;
+    plugin_fixture_add(fixture, BATCHMILL_DROPS);
+    plugin_hook.open = plugin_open_keep;
+    plugin_hook.run = run_drops_odd;
+    assert_int_equal(action_fixture_build(fixture, "[hook]"), BM_OK);
+    assert_int_equal(action_fixture_run(fixture, 3, 0), BM_RESULT_OK);
+    assert_int_equal(fixture->work.batch.nitems, 2);
+    assert_int_equal(fixture->work.batch.items[1], 2);
 }
 
 static double drawn[3];
@@ -657,6 +684,7 @@ int main(void)
         TEST(a_failure_names_the_item),
         TEST(what_a_failure_says_is_made_utf8),
         TEST(an_action_skips_its_batch_or_ends_the_stream),
+        TEST(an_action_leaves_items_out),
         TEST(random_numbers_are_those_of_the_engine),
         TEST(ragged_components_have_lengths_of_their_own_or_keep_them),
         TEST(ragged_components_without_sensible_lengths_fail),

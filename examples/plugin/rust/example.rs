@@ -103,6 +103,7 @@ struct Host {
     offsets: Unused,
     lengths: Unused,
     fail: unsafe extern "C" fn(*mut Call, i64, *const c_char) -> c_int,
+    drop: Unused,
     sleep: Unused,
     defer: Unused,
     finish: Unused,

@@ -204,8 +204,9 @@ enum batchmill_flag {
     BATCHMILL_WAITS = 8,     // it calls batchmill_sleep() or batchmill_defer(); only per batch
     BATCHMILL_IN_PLACE = 16, // its output may lie on its input, element on element: faster, for
                              // what has read an element before it writes it, and reads it no more
-    BATCHMILL_ALONE = 32     // per batch, but what becomes of an item depends on no other item:
+    BATCHMILL_ALONE = 32,    // per batch, but what becomes of an item depends on no other item:
                              // what it gave may be cached
+    BATCHMILL_DROPS = 64     // it calls batchmill_drop()
 };
 
 struct batchmill_action_type {
@@ -295,6 +296,7 @@ struct batchmill_host {
     const uint64_t *(*offsets)(struct batchmill_call *call, int component);
     bool (*lengths)(struct batchmill_call *call, int component, const uint64_t *lengths);
     enum batchmill_result (*fail)(struct batchmill_call *call, int64_t item, const char *text);
+    void (*drop)(struct batchmill_call *call, uint64_t item);
     enum batchmill_result (*sleep)(struct batchmill_call *call, uint64_t ns);
     struct batchmill_call *(*defer)(struct batchmill_call *call);
     void (*finish)(struct batchmill_call *call, enum batchmill_result result);
@@ -451,6 +453,13 @@ static inline enum batchmill_result batchmill_fail(struct batchmill_call *call, 
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     return call->host->fail(call, item, text);
+}
+
+// Leaves an item of the call out of the batch, which is shorter from the next action on; one with
+// no item left is skipped. What the action writes for it does not matter. Actions only.
+static inline void batchmill_drop(struct batchmill_call *call, uint64_t item)
+{
+    call->host->drop(call, item);
 }
 
 // An action that waits holds no worker; a lock that it uses stays held. Per-batch actions only.
