@@ -91,7 +91,7 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
             to[i].lock = (char *)action.lock;
         to[i].random = action.type->random;
         to[i].stateful = action.type->stateful;
-        to[i].per_batch = action.type->form == BM_PER_BATCH;
+        to[i].per_batch = action.form == BM_PER_BATCH;
     }
     *ret_n = n;
     return pointers;

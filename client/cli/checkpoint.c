@@ -34,7 +34,7 @@ struct number {
     const char *key;
     uint64_t *at;
 };
-enum { NNUMBERS = 8 };
+enum { NNUMBERS = 11 };
 
 static void checkpoint_numbers(struct cli_checkpoint *checkpoint, uint64_t *finished,
                                struct number ret_numbers[NNUMBERS])
@@ -48,6 +48,9 @@ static void checkpoint_numbers(struct cli_checkpoint *checkpoint, uint64_t *fini
         {"failed", &checkpoint->failed},
         {"digest", &checkpoint->digest},
         {"elapsed-ns", &checkpoint->elapsed_ns},
+        {"part", &checkpoint->part},
+        {"part-bytes", &checkpoint->part_bytes},
+        {"part-items", &checkpoint->part_items},
     };
     memcpy(ret_numbers, numbers, sizeof numbers);
 }

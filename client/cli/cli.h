@@ -24,6 +24,7 @@ int cli_gen(int argc, char **argv);
 int cli_next(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_trace(int argc, char **argv);
+int cli_export(int argc, char **argv);
 
 // ---- types.c ----
 
@@ -133,6 +134,13 @@ bool cli_json_error(const struct batchmill_error *error);
 bool cli_npy_batch(const struct batchmill_batch *batch, const char *directory,
                    struct batchmill_error *error);
 
+// The header of a file for an array of `shape`, with room up to `size` bytes (a multiple of 64; 0:
+// no more than needed). *out has more than that when the shape is too long for it.
+struct bm_buffer;
+void cli_npy_header(struct bm_buffer *out, const char *code, const uint64_t *shape, unsigned ndim,
+                    size_t size);
+const char *cli_npy_code(enum batchmill_dtype dtype); // "<f4"; text and bfloat16 as their bytes
+
 // ---- checkpoint.c: where gen stands, in a file ----
 
 struct cli_checkpoint {
@@ -142,6 +150,8 @@ struct cli_checkpoint {
     uint64_t batches, items, bytes, skipped, failed; // consumed before the position
     uint64_t digest;                                 // of all that
     uint64_t elapsed_ns;
+    // Of an export in parts: which one is being written, how far, and the items of a whole one.
+    uint64_t part, part_bytes, part_items;
     bool finished; // there is nothing behind the position
 };
 // *ret_found is false, and that is no error, when there is no such file. A file that was cut or

@@ -18,6 +18,7 @@ static const struct {
     {"actions", cli_actions, "list the built-in actions and their parameters"},
     {"sources", cli_sources, "list the built-in sources and their parameters"},
     {"gen", cli_gen, "stream the batches of a pipeline, in order"},
+    {"export", cli_export, "write a stream to NumPy files or tar shards"},
     {"next", cli_next, "take the next batch of a cursor that lives on the server"},
     {"run", cli_run, "drain a pipeline on the server and print counts and variables"},
     {"trace", cli_trace, "record which batch was in which action when"},

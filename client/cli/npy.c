@@ -17,8 +17,8 @@ static bool npy_fail(struct batchmill_error *error, const char *path)
     return false;
 }
 
-static void npy_header(struct bm_buffer *out, const char *code, const uint64_t *shape,
-                       unsigned ndim)
+void cli_npy_header(struct bm_buffer *out, const char *code, const uint64_t *shape, unsigned ndim,
+                    size_t size)
 {
     struct bm_buffer text;
     bm_buffer_init(&text);
@@ -28,7 +28,8 @@ static void npy_header(struct bm_buffer *out, const char *code, const uint64_t *
     bm_buffer_add_text(&text, "), }");
     // The data begin at a multiple of 64; the header ends with a line feed.
     size_t total = bm_size_align(10 + text.size + 1, 64);
-    while (10 + text.size + 1 < total)
+    total = total < size ? size : total;
+    while (!text.failed && 10 + text.size + 1 < total)
         bm_buffer_add_text(&text, " ");
     bm_buffer_add_text(&text, "\n");
     const unsigned char mark[] = {0x93,
@@ -62,7 +63,7 @@ static bool npy_write(const char *directory, uint64_t seq, const char *name, con
         return npy_fail(error, path);
     struct bm_buffer header;
     bm_buffer_init(&header);
-    npy_header(&header, code, shape, ndim);
+    cli_npy_header(&header, code, shape, ndim, 0);
     bool ok = !bm_buffer_failed(&header) &&
               fwrite(header.data, 1, header.size, file) == header.size &&
               (size == 0 || fwrite(data, 1, size, file) == size);
@@ -71,13 +72,13 @@ static bool npy_write(const char *directory, uint64_t seq, const char *name, con
     return ok || npy_fail(error, path);
 }
 
-static const char *npy_code(const struct batchmill_tensor *tensor)
+const char *cli_npy_code(enum batchmill_dtype dtype)
 {
-    if (tensor->dtype == BATCHMILL_BFLOAT16)
+    if (dtype == BATCHMILL_BFLOAT16)
         return "<u2"; // NumPy has no bfloat16: its 16 bits
-    if (tensor->dtype == BATCHMILL_BYTES || tensor->dtype == BATCHMILL_STRING)
+    if (dtype == BATCHMILL_BYTES || dtype == BATCHMILL_STRING)
         return "|u1"; // with .offsets.npy beside it
-    return bm_dtype_npy((enum bm_dtype)tensor->dtype);
+    return bm_dtype_npy((enum bm_dtype)dtype);
 }
 
 bool cli_npy_batch(const struct batchmill_batch *batch, const char *directory,
@@ -93,8 +94,8 @@ bool cli_npy_batch(const struct batchmill_batch *batch, const char *directory,
     for (size_t i = 0; i < batchmill_batch_ntensors(batch); i++) {
         const struct batchmill_tensor *tensor = batchmill_batch_tensor_at(batch, i);
         uint64_t noffsets = nitems + 1;
-        if (!npy_write(directory, seq, "tensor.", tensor->name, npy_code(tensor), tensor->shape,
-                       tensor->ndim, tensor->data, tensor->size_bytes, error))
+        if (!npy_write(directory, seq, "tensor.", tensor->name, cli_npy_code(tensor->dtype),
+                       tensor->shape, tensor->ndim, tensor->data, tensor->size_bytes, error))
             return false;
         if (tensor->ragged && !npy_write(directory, seq, "offsets.", tensor->name, "<u8", &noffsets,
                                          1, tensor->offsets, noffsets * sizeof(uint64_t), error))

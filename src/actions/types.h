@@ -7,8 +7,9 @@ extern const struct bm_action_type bm_noop_action; // noop.c
 
 extern const struct bm_action_type bm_cast_action; // elementwise.c
 extern const struct bm_action_type bm_scale_action;
-extern const struct bm_action_type bm_normalize_action;
 extern const struct bm_action_type bm_clip_action;
+
+extern const struct bm_action_type bm_normalize_action; // normalize.c
 
 extern const struct bm_action_type bm_select_action; // components.c
 extern const struct bm_action_type bm_drop_action;
@@ -19,6 +20,19 @@ extern const struct bm_action_type bm_one_hot_action;
 
 extern const struct bm_action_type bm_add_noise_action;  // noise.c
 extern const struct bm_action_type bm_accumulate_action; // accumulate.c
+
+extern const struct bm_action_type bm_cache_action; // cache.c
+
+extern const struct bm_action_type bm_decode_image_action; // image_decode.c
+
+extern const struct bm_action_type bm_resize_action; // image_window.c
+extern const struct bm_action_type bm_random_resized_crop_action;
+extern const struct bm_action_type bm_center_crop_action;
+extern const struct bm_action_type bm_pad_action;
+
+extern const struct bm_action_type bm_flip_action; // image_pixels.c
+extern const struct bm_action_type bm_color_jitter_action;
+extern const struct bm_action_type bm_layout_action;
 
 extern const struct bm_action_type bm_wait_action; // timing.c
 extern const struct bm_action_type bm_burn_action;

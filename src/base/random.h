@@ -35,6 +35,7 @@ static inline uint64_t bm_mix64(uint64_t x)
 //     below   = high 64 bits of u64 * bound; drawn again while the low 64 bits are below
 //               2^64 mod bound
 //     uniform = (u64 >> 11) * 2^-53
+//     ratio   = low * exp(uniform * log(high / low)), both by the series in random.c
 //     normal  = the normal quantile (AS 241, PPND16) of ((u64 >> 12) + 0.5) * 2^-52
 void bm_random_init(struct bm_random *random, uint64_t seed, uint64_t epoch, uint64_t item,
                     uint32_t action);
@@ -43,6 +44,8 @@ uint64_t bm_random_u64(struct bm_random *random);
 uint64_t bm_random_below(struct bm_random *random, uint64_t bound); // 0 .. bound-1, unbiased
 double bm_random_uniform(struct bm_random *random);                 // [0, 1), 53 bits
 double bm_random_normal(struct bm_random *random);                  // mean 0, deviation 1
+// Between low > 0 and high, the logarithm evenly: as often below 1 as above in 1/2 .. 2.
+double bm_random_ratio(struct bm_random *random, double low, double high);
 
 // The generator's bare function, for test vectors.
 void bm_philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t ret[4]);

@@ -1,7 +1,8 @@
 // thread.h -- a thread with a name that leaves signals to others. Layer: base (pthread).
-// Threads: start and join on one thread.
+// Threads: start and join on one thread; bm_thread_at_end() on any.
 #pragma once
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 
@@ -13,3 +14,8 @@ struct bm_thread {
 enum bm_status bm_thread_start(struct bm_thread *thread, const char *name,
                                void *(*main)(void *context), void *context, struct bm_error *err);
 void bm_thread_join(struct bm_thread *thread);
+
+// Calls release(object) when the calling thread ends: for memory that a thread keeps from one call
+// to the next. False: out of memory, nothing will be called. (The thread that main() runs on ends
+// with the process, without a call.)
+bool bm_thread_at_end(void (*release)(void *object), void *object);

@@ -48,6 +48,8 @@ struct bm_infer {
     struct bm_origin *origins;               // [BM_COMPONENTS_MAX], one per component of `out`
     const char *where;                       // of the action's parameters, for errors
     const struct bm_variable_type *variable; // set it to have one
+    enum bm_action_form form; // the type's; set BM_PER_BATCH if these parameters ask for it
+    bool must_join;           // set it if these parameters make no sense where it is not joined
 };
 
 // Keeps every component of `in`, in place.
@@ -78,7 +80,7 @@ struct bm_call {
     uint64_t attempt;       //   1, 2, ... : execution is at least once
     uint64_t epoch;         // of the batch's first item
     uint64_t seed;          // of the stream
-    unsigned position;      // of this action in the pipeline, from 0
+    unsigned position;      // of this action in the pipeline, from 0. See bm_action_type.join
     void *update;           // of the action's variable, zeroed before the first row; NULL: none
     struct bm_error *error; // for BM_RESULT_FAIL
     int64_t failed_row;     // row of the item that failed, or -1
@@ -112,6 +114,11 @@ struct bm_deferred {
 
 // ---- The type ----
 
+struct bm_joined { // the config of a type that does two actions in one go
+    const struct bm_action_type *types[2];
+    const void *configs[2];
+};
+
 struct bm_action_type {
     const char *name;
     const char *doc; // one or two sentences; shown by `batchmill actions`
@@ -119,6 +126,8 @@ struct bm_action_type {
     bool random;   // draws from bm_call_random()
     bool stateful; // its own state reaches its output: such pipelines promise no equal bytes
     bool waits;    // may return BM_RESULT_PENDING
+    bool alone;    // per batch, but what becomes of an item depends on no other item
+    bool caches;   // marks where results are kept; its config is a struct bm_cache_config
     const struct bm_param *params;
     unsigned nparams;
     size_t config_bytes;
@@ -127,4 +136,13 @@ struct bm_action_type {
     enum bm_status (*infer)(const void *config, struct bm_infer *infer, void **ret_plan,
                             struct bm_error *err);
     enum bm_result (*run)(struct bm_call *call);
+    // NULL, or: a type that does this action and the next one in one go and comes to the same
+    // bytes, or NULL when there is none for these two. It is asked where neither has a lock.
+    // That type is per item, without parameters, variable and waiting; its config is a struct
+    // bm_joined. infer() sees the schema before the first action and must come to the one after
+    // the second. In a call, `position` is that of the first action; run() adds 1 to it while it
+    // does the second one's part, so that each draws its own numbers and answers for its own
+    // failures.
+    const struct bm_action_type *(*join)(const void *config, const struct bm_action_type *next,
+                                         const void *next_config);
 };

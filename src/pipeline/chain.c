@@ -75,7 +75,8 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
                           struct bm_batch *out, const struct bm_range *rows,
                           struct chain_failure *failure)
 {
-    const struct action *action = &work->pipeline->actions[a];
+    const struct action *action = pipeline_part(work->pipeline, a);
+    unsigned caches = work->pipeline->ncached > 0; // entries before it that do nothing: the cache
     struct bm_call call = {
         .config = action->config,
         .plan = action->plan,
@@ -88,7 +89,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .attempt = work->attempt,
         .epoch = work->epoch,
         .seed = work->seed,
-        .position = a,
+        .position = a - caches,
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,
@@ -99,7 +100,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         bm_fail(failure->error, BM_INTERNAL, NULL, "the action waits without having said so");
         result = BM_RESULT_FAIL;
     }
-    failure->action = (int)a;
+    failure->action = (int)(call.position + caches); // which of two, where they are joined
     failure->row = call.failed_row;
     return result;
 }
@@ -112,11 +113,13 @@ enum bm_result chain_run(struct chain *chain, const struct bm_range *rows,
     uint64_t tile = step->tile_rows == 0 ? rows->count : step->tile_rows;
     for (uint64_t first = rows->first; first < end; first += tile) {
         const struct bm_range part = {first, end - first < tile ? end - first : tile};
-        for (unsigned j = 0; j < step->nactions; j++) {
-            enum bm_result result = chain_call(chain->work, step->first + j, &chain->batches[j],
+        unsigned a = step->first;
+        for (unsigned j = 0; j < chain->n; j++) {
+            enum bm_result result = chain_call(chain->work, a, &chain->batches[j],
                                                &chain->batches[j + 1], &part, failure);
             if (result != BM_RESULT_OK)
                 return result;
+            a += pipeline_part(chain->work->pipeline, a)->span;
         }
     }
     return BM_RESULT_OK;
@@ -131,10 +134,11 @@ enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struc
     chain->work = work;
     chain->step = step;
     chain->batches[0] = work->batch;
-    for (chain->n = 0; chain->n < step->nactions; chain->n++) {
+    chain->n = 0;
+    for (unsigned a = step->first, end = a + step->nactions; a < end; chain->n++) {
         unsigned n = chain->n;
-        const struct action *action = &work->pipeline->actions[step->first + n];
-        if (n + 1 == step->nactions) {
+        const struct action *action = pipeline_part(work->pipeline, a);
+        if (a + action->span == end) {
             work_batch_init(work, &chain->batches[0], &chain->batches[n + 1], &action->schema);
         } else {
             bm_batch_init_in(&chain->batches[n + 1], &action->schema, between, work->items,
@@ -143,10 +147,11 @@ enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struc
             between += action->schema.ncomponents;
         }
         if (chain_lay_out(action, chain->batches, n, failure->error) != BM_OK) {
-            failure->action = (int)(step->first + n);
+            failure->action = (int)a;
             failure->row = -1;
             return BM_RESULT_FAIL;
         }
+        a += action->span;
     }
     return BM_RESULT_OK;
 }

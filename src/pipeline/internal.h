@@ -1,4 +1,4 @@
-// internal.h -- what pipeline.c builds, and work.c, chain.c and spread.c run.
+// internal.h -- what pipeline.c builds, and work.c, chain.c, spread.c and cached.c run.
 // Layer: pipeline (private).
 //
 // Threads: a pipeline is immutable once built.
@@ -16,10 +16,14 @@ struct action {
     struct bm_origin *origins;               // [schema.ncomponents]
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
-    size_t update_offset;                    // of its update and state
+    enum bm_action_form form;
+    bool must_join;
+    unsigned span;         // 1; of a joined one, how many actions of the list it does
+    struct action *joined; // this one and the next in one go, instead of both; or NULL
+    size_t update_offset;  // of its update and state
 };
 
-struct step { // step 0 reads and has no actions
+struct step { // step 0 reads and has no actions; a joined one counts as the two that it does
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     char *name;
@@ -40,8 +44,15 @@ struct bm_pipeline {
     uint64_t fingerprint;
     struct bm_fingerprint parts;
     bool stateful;
+    // With an entry `cache`: what comes before it, as a pipeline of its own, and how many actions
+    // reading replaces (the entry itself included). Else NULL and 0.
+    struct bm_pipeline *prefix;
+    struct bm_cache *cache;
+    unsigned ncached;
 };
 
+// What is run from action i on: that one, or it and the next one joined.
+const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
 // The schema before action i; with i = nactions, of the batches.
 const struct bm_schema *pipeline_schema(const struct bm_pipeline *pipeline, unsigned i);
 // `where` becomes the error's place; the one it had (a component, a row of a file) goes in front
@@ -52,6 +63,22 @@ void error_move_to(struct bm_error *err, const char *where);
 
 // Says in work->error where it failed; row -1: no particular one. BM_RESULT_FAIL.
 enum bm_result work_fail(struct bm_work *work, int action, int64_t row);
+
+// The batch is to have these items.
+enum bm_status work_init_items(struct bm_work *work, const struct bm_work *like,
+                               const struct bm_pipeline *pipeline, const uint64_t *rows,
+                               uint64_t nrows, struct bm_error *err);
+
+// An empty batch of `schema` whose dense components have memory.
+enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *schema);
+
+// ---- cached.c ----
+
+// Finds the entry `cache` in the list, checks what is before it, and opens its cache.
+enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm_registry *registry,
+                                   const struct bm_value *actions, struct bm_error *err);
+// Step 0 of a pipeline with a cache: what it has, and the rest made by the prefix.
+enum bm_result work_read_cached(struct bm_work *work);
 
 // ---- chain.c ----
 
@@ -67,7 +94,7 @@ void work_batch_init(const struct bm_work *work, const struct bm_batch *in, stru
                      const struct bm_schema *schema);
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
                              struct bm_error *err);
-// One action over a range of rows.
+// One action, or two that are joined, over a range of rows.
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,
                           struct chain_failure *failure);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "pipeline/cache.h"
 #include "pipeline/internal.h"
 
 enum {
@@ -127,7 +128,7 @@ static const char *output_fault(const struct action *action, const struct bm_sch
     if (!after->ragged)
         return NULL;
     if (before == NULL)
-        return action->type->form == BM_PER_ITEM ? "gives it lengths of its own, per item" : NULL;
+        return action->form == BM_PER_ITEM ? "gives it lengths of its own, per item" : NULL;
     return before->ragged ? NULL : "gives it the row lengths of a component that has none";
 }
 
@@ -155,8 +156,16 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
     for (unsigned c = 0; c < BM_COMPONENTS_MAX; c++)
         action->origins[c].from = -1; // neither kept nor written, until infer() says so
     struct bm_infer infer = {
-        .in = in, .out = &action->schema, .origins = action->origins, .where = where};
+        .in = in,
+        .out = &action->schema,
+        .origins = action->origins,
+        .where = where,
+        .form = action->type->form,
+    };
     enum bm_status status = action->type->infer(action->config, &infer, &action->plan, err);
+    action->form = infer.form;
+    action->must_join = infer.must_join;
+    action->span = 1;
     if (status != BM_OK && err != NULL && err->where[0] == '\0')
         error_move_to(err, where);
     if (status == BM_OK)
@@ -208,6 +217,11 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
 
 static void action_fini(struct action *action)
 {
+    if (action->joined != NULL)
+        action_fini(action->joined);
+    free(action->joined);
+    // The analyzer does not see that every action up to nactions has a type.
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
     free(action->config);
     free(action->plan);
@@ -216,17 +230,92 @@ static void action_fini(struct action *action)
     bm_schema_fini(&action->schema);
 }
 
+// ---- Joining ----
+
+static bool schema_equals(const struct bm_schema *schema, const struct bm_schema *other)
+{
+    bool equal = schema->ncomponents == other->ncomponents;
+    for (unsigned c = 0; c < schema->ncomponents && equal; c++) {
+        const struct bm_component *one = &schema->components[c], *two = &other->components[c];
+        equal = strcmp(one->name, two->name) == 0 && one->dtype == two->dtype &&
+                one->ragged == two->ragged && one->ndim == two->ndim &&
+                memcmp(one->shape, two->shape, one->ndim * sizeof one->shape[0]) == 0 &&
+                one->vocabulary == two->vocabulary;
+    }
+    return equal;
+}
+
+// Joins action i and the next one if there is a type that does both.
+static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, const char *where,
+                                  struct bm_error *err)
+{
+    struct action *first = &pipeline->actions[i], *second = &pipeline->actions[i + 1];
+    const struct bm_action_type *type = NULL;
+    if (first->lock == NULL && second->lock == NULL && first->type->join != NULL)
+        type = first->type->join(first->config, second->type, second->config);
+    if (type == NULL)
+        return BM_OK;
+    struct action *joined = calloc(1, sizeof *joined);
+    struct bm_joined *config = malloc(sizeof *config);
+    if (joined == NULL || config == NULL) {
+        free(joined);
+        free(config);
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+    }
+    *config = (struct bm_joined){{first->type, second->type}, {first->config, second->config}};
+    joined->type = type;
+    joined->config = config;
+    first->joined = joined; // from here on the pipeline frees it
+    enum bm_status status =
+        action_infer(pipeline, joined, pipeline_schema(pipeline, i), where, err);
+    if (status != BM_OK)
+        return status;
+    if (joined->form != BM_PER_ITEM || type->waits || joined->variable != NULL ||
+        !schema_equals(&joined->schema, &second->schema))
+        return bm_fail(err, BM_INTERNAL, where, "a bug in the action type %s: it cannot join %s",
+                       first->type->name, second->type->name);
+    joined->span = 2;
+    return BM_OK;
+}
+
+static enum bm_status pipeline_join(struct bm_pipeline *pipeline, const struct bm_value *actions,
+                                    struct bm_error *err)
+{
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < pipeline->nactions && status == BM_OK;
+         i += pipeline_part(pipeline, i)->span) {
+        const struct action *action = &pipeline->actions[i];
+        if (i + 1 < pipeline->nactions)
+            status = action_join(pipeline, i, actions->children[i]->where, err);
+        if (status == BM_OK && action->must_join && action->joined == NULL)
+            status = bm_fail(err, BM_INVALID_ARGUMENT, actions->children[i]->where,
+                             "expected right after %s, with these parameters, an action that it "
+                             "can be joined with, and no lock at either",
+                             action->type->name);
+    }
+    return status;
+}
+
+const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i)
+{
+    const struct action *action = &pipeline->actions[i];
+    return action->joined == NULL ? action : action->joined;
+}
+
 // ---- Steps ----
 
-static bool action_fuses(const struct action *action)
+static bool action_fuses(const struct bm_pipeline *pipeline, unsigned i)
 {
-    return action->type->form == BM_PER_ITEM && action->lock == NULL && !action->type->waits;
+    const struct action *action = &pipeline->actions[i];
+    if (action->joined != NULL || (i > 0 && action[-1].joined != NULL))
+        return true;
+    return action->form == BM_PER_ITEM && action->lock == NULL && !action->type->waits;
 }
 
 // Bytes per row that the action reads and writes, for the tile.
 static uint64_t action_row_bytes(const struct bm_pipeline *pipeline, unsigned i)
 {
-    const struct action *action = &pipeline->actions[i];
+    const struct action *action = pipeline_part(pipeline, i);
     uint64_t bytes = 0;
     for (unsigned c = 0; c < action->schema.ncomponents; c++) {
         if (!action->origins[c].writes)
@@ -245,13 +334,16 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
     struct bm_buffer name;
     bm_buffer_init(&name);
     uint64_t row_bytes = 0;
-    for (unsigned i = step->first; i < step->first + step->nactions; i++) {
+    for (unsigned i = step->first; i < step->first + step->nactions; i++)
         bm_buffer_print(&name, "%s%s", i == step->first ? "" : "+",
                         pipeline->actions[i].type->name);
+    for (unsigned i = step->first; i < step->first + step->nactions;
+         i += pipeline_part(pipeline, i)->span)
         row_bytes += action_row_bytes(pipeline, i);
-    }
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
+    for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
+        bm_buffer_print(&name, "+%s", pipeline->actions[i].type->name);
     if (step->nactions > 1 && row_bytes > 0)
         step->tile_rows = row_bytes < TILE_BYTES ? TILE_BYTES / row_bytes : 1;
     step->name = bm_buffer_failed(&name) ? NULL : strdup(bm_buffer_text(&name));
@@ -268,13 +360,13 @@ static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct b
     if (status != BM_OK)
         return status;
     pipeline->nsteps = 1;
-    for (unsigned i = 0; i < pipeline->nactions;) {
+    for (unsigned i = pipeline->ncached; i < pipeline->nactions;) {
         struct step *step = &pipeline->steps[pipeline->nsteps];
         step->first = i;
         do
             i++;
-        while (i < pipeline->nactions && action_fuses(&pipeline->actions[i]) &&
-               action_fuses(&pipeline->actions[i - 1]));
+        while (i < pipeline->nactions && action_fuses(pipeline, i) &&
+               action_fuses(pipeline, i - 1));
         step->nactions = i - step->first;
         status = step_init(pipeline, step, err);
         if (status != BM_OK)
@@ -317,12 +409,15 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
 static void pipeline_plan_memory(struct bm_pipeline *pipeline)
 {
     pipeline_plan_tensors(pipeline);
-    pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, 0));
+    pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, pipeline->ncached));
+    if (pipeline->prefix != NULL) // what the cache lacks is made beside what it has
+        pipeline->item_bytes_max += pipeline->prefix->item_bytes_max;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
         uint64_t bytes = schema_item_bytes(pipeline_schema(pipeline, step->first));
-        for (unsigned i = step->first; i < step->first + step->nactions; i++) {
-            const struct action *action = &pipeline->actions[i];
+        unsigned end = step->first + step->nactions;
+        for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
+            const struct action *action = pipeline_part(pipeline, i);
             for (unsigned c = 0; c < action->schema.ncomponents; c++) {
                 if (action->origins[c].writes && !action->schema.components[c].ragged)
                     bytes += bm_component_item_bytes(&action->schema.components[c]);
@@ -362,6 +457,8 @@ static void hash_add_actions(struct bm_hash *hash, const struct bm_pipeline *pip
 {
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
+        if (action->type->caches) // it changes no byte
+            continue;
         bm_hash_add_text(hash, action->type->name);
         bm_params_hash(action->type->params, action->type->nparams, action->config, hash);
         hash_add_schema(hash, &action->schema);
@@ -398,6 +495,7 @@ out:
 
 // ---- The pipeline ----
 
+// NOLINTNEXTLINE(misc-no-recursion): a prefix has none itself
 static void pipeline_free(struct bm_pipeline *pipeline)
 {
     for (unsigned i = 0; i < pipeline->nactions; i++)
@@ -406,6 +504,8 @@ static void pipeline_free(struct bm_pipeline *pipeline)
         free(pipeline->steps[i].name);
     free(pipeline->actions);
     free(pipeline->steps);
+    bm_cache_close(pipeline->cache);
+    bm_pipeline_unref(pipeline->prefix);
     bm_source_unref(pipeline->source);
     free(pipeline);
 }
@@ -427,6 +527,10 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
         return status;
     BM_ASSERT(pipeline->nactions == n);
     status = pipeline_fingerprint(pipeline, err);
+    if (status == BM_OK)
+        status = pipeline_join(pipeline, actions, err);
+    if (status == BM_OK)
+        status = pipeline_plan_cache(pipeline, registry, actions, err);
     if (status == BM_OK)
         status = pipeline_plan_steps(pipeline, err);
     if (status == BM_OK)
@@ -471,6 +575,7 @@ struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline)
     return pipeline;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): likewise
 struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline)
 {
     if (pipeline != NULL &&
@@ -526,7 +631,16 @@ struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, uns
     BM_ASSERT(i < pipeline->nactions);
     const struct action *action = &pipeline->actions[i];
     return (struct bm_action_info){
-        .type = action->type, .lock = action->lock, .schema = &action->schema};
+        .type = action->type,
+        .lock = action->lock,
+        .schema = &action->schema,
+        .form = action->form,
+    };
+}
+
+struct bm_cache *bm_pipeline_cache(const struct bm_pipeline *pipeline)
+{
+    return pipeline->cache;
 }
 
 unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline)
@@ -551,9 +665,10 @@ bool bm_pipeline_step_spreads(const struct bm_pipeline *pipeline, unsigned step)
 {
     BM_ASSERT(step < pipeline->nsteps);
     const struct step *at = &pipeline->steps[step];
-    for (unsigned i = at->first; i < at->first + at->nactions; i++) {
-        const struct action *action = &pipeline->actions[i];
-        if (action->type->form != BM_PER_ITEM || action->type->stateful || action->type->waits ||
+    for (unsigned i = at->first; i < at->first + at->nactions;
+         i += pipeline_part(pipeline, i)->span) {
+        const struct action *action = pipeline_part(pipeline, i);
+        if (action->form != BM_PER_ITEM || action->type->stateful || action->type->waits ||
             action->variable != NULL)
             return false;
     }

@@ -17,6 +17,7 @@
 enum { BM_ACTIONS_MAX = 64, BM_ENGINE_FORMAT = 1 }; // the format is part of the fingerprint
 
 struct bm_pipeline;
+struct bm_cache;
 
 // ---- Building ----
 
@@ -58,8 +59,12 @@ struct bm_action_info { // borrowed from the pipeline
     const struct bm_action_type *type;
     const char *lock;               // or NULL
     const struct bm_schema *schema; // after it
+    enum bm_action_form form;       // of this one: parameters may make it per batch
 };
 struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, unsigned i);
+
+// Where results of its first actions are kept (pipeline/cache.h), or NULL.
+struct bm_cache *bm_pipeline_cache(const struct bm_pipeline *pipeline);
 
 unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline); // at least 1: reading
 const char *bm_pipeline_step_name(const struct bm_pipeline *pipeline, unsigned step); // "a+b"

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipeline/cache.h"
+
 // Both kinds of types are kept as pointers sorted by name; a type begins with its name.
 struct table {
     unsigned n;
@@ -12,6 +14,7 @@ struct table {
 
 struct bm_registry {
     struct table actions, sources;
+    struct bm_caches *caches;
 };
 
 static const char *type_name(const void *type)
@@ -25,8 +28,12 @@ _Static_assert(offsetof(struct bm_action_type, name) == 0 &&
 enum bm_status bm_registry_new(struct bm_registry **ret_registry, struct bm_error *err)
 {
     struct bm_registry *registry = calloc(1, sizeof *registry);
-    if (registry == NULL)
+    if (registry != NULL)
+        registry->caches = bm_caches_new();
+    if (registry == NULL || registry->caches == NULL) {
+        free(registry);
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the registry");
+    }
     *ret_registry = registry;
     return BM_OK;
 }
@@ -37,7 +44,13 @@ void bm_registry_free(struct bm_registry *registry)
         return;
     free(registry->actions.types);
     free(registry->sources.types);
+    bm_caches_unref(registry->caches);
     free(registry);
+}
+
+struct bm_caches *bm_registry_caches(const struct bm_registry *registry)
+{
+    return registry->caches;
 }
 
 static unsigned table_search(const struct table *table, const char *name)

@@ -18,6 +18,8 @@ const struct bm_action_type *bm_registry_action(const struct bm_registry *regist
                                                 const char *name); // or NULL
 const struct bm_source_type *bm_registry_source(const struct bm_registry *registry,
                                                 const char *name); // or NULL
+struct bm_caches;
+struct bm_caches *bm_registry_caches(const struct bm_registry *registry); // of its pipelines
 // Sorted by name.
 unsigned bm_registry_nactions(const struct bm_registry *registry);
 const struct bm_action_type *bm_registry_action_at(const struct bm_registry *registry, unsigned i);

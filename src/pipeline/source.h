@@ -3,6 +3,7 @@
 //
 // Threads: open() and close() on one thread; read() from any worker, for several batches at once.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "data/batch.h"
@@ -17,6 +18,7 @@ struct bm_source { // embedded at the start of a type's own struct
     // Hash of the data's identity: equal for equal data on two servers (contents, or an id that
     // the user gave), never of a modification time.
     uint64_t identity;
+    bool by_epoch; // what item i is depends on the epoch as well (batch->item_epochs)
 };
 
 struct bm_source_type {

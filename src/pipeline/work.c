@@ -28,6 +28,34 @@ static bool work_make_room(struct bm_work *work, uint64_t nitems)
            (work->updates != NULL || pipeline->updates_bytes == 0);
 }
 
+enum bm_status work_init_items(struct bm_work *work, const struct bm_work *like,
+                               const struct bm_pipeline *pipeline, const uint64_t *rows,
+                               uint64_t nrows, struct bm_error *err)
+{
+    *work = (struct bm_work){.pipeline = pipeline};
+    if (!work_make_room(work, nrows)) {
+        bm_work_fini(work);
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a batch of %llu items",
+                       (unsigned long long)nrows);
+    }
+    for (uint64_t i = 0; i < nrows; i++) {
+        work->items[i] = like->items[rows[i]];
+        work->epochs[i] = like->epochs[rows[i]];
+    }
+    work->stream = like->stream;
+    work->seq = like->seq;
+    work->attempt = like->attempt;
+    work->epoch = like->epoch;
+    work->seed = like->seed;
+    work->failed_action = -1;
+    work->failed_item = -1;
+    work->batch = (struct bm_batch){.schema = pipeline_schema(pipeline, 0),
+                                    .nitems = nrows,
+                                    .items = work->items,
+                                    .item_epochs = work->epochs};
+    return BM_OK;
+}
+
 enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order, uint64_t seq,
                              struct bm_error *err)
 {
@@ -117,20 +145,27 @@ static enum bm_status work_check_ragged(const struct bm_batch *batch, struct bm_
 
 // ---- Reading ----
 
-static enum bm_result work_read(struct bm_work *work)
+enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *schema)
 {
-    const struct bm_source *source = bm_source_get(work->pipeline->source);
     struct bm_batch *batch = &work->batch, *before = &work->next;
-    int64_t row = -1;
     enum bm_status status = BM_OK;
-    work_batch_init(work, before, batch, &source->schema);
+    work_batch_init(work, before, batch, schema);
     if (before->tensors != NULL)
         bm_batch_salvage(batch, before);
     bm_batch_fini(before); // the rest of it, before more is taken
-    for (unsigned c = 0; c < source->schema.ncomponents && status == BM_OK; c++) {
-        if (!source->schema.components[c].ragged && batch->tensors[c].block == NULL)
+    for (unsigned c = 0; c < schema->ncomponents && status == BM_OK; c++) {
+        if (!schema->components[c].ragged && batch->tensors[c].block == NULL)
             status = bm_batch_alloc(batch, c, &work->error);
     }
+    return status;
+}
+
+static enum bm_result work_read(struct bm_work *work)
+{
+    const struct bm_source *source = bm_source_get(work->pipeline->source);
+    struct bm_batch *batch = &work->batch;
+    int64_t row = -1;
+    enum bm_status status = work_begin_reading(work, &source->schema);
     if (status == BM_OK)
         status = source->type->read(source, batch, &row, &work->error);
     if (status == BM_OK)
@@ -176,7 +211,7 @@ enum bm_result bm_work_step(struct bm_work *work, unsigned step_index)
     BM_ASSERT(step_index < work->pipeline->nsteps);
     const struct step *step = &work->pipeline->steps[step_index];
     if (step->nactions == 0)
-        return work_read(work);
+        return work->pipeline->prefix == NULL ? work_read(work) : work_read_cached(work);
     return step->nactions == 1 ? step_run_one(work, step_index) : step_run_fused(work, step);
 }
 

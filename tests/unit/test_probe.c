@@ -101,9 +101,32 @@ static void every_action_says_what_it_does(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "accumulate", "add_noise", "burn",   "cast",      "clip",    "drop",
-        "end_at",     "fail_at",   "noop",   "normalize", "one_hot", "rename",
-        "reshape",    "scale",     "select", "skip_at",   "wait",
+        "accumulate",
+        "add_noise",
+        "burn",
+        "cache",
+        "cast",
+        "center_crop",
+        "clip",
+        "color_jitter",
+        "decode_image",
+        "drop",
+        "end_at",
+        "fail_at",
+        "flip",
+        "layout",
+        "noop",
+        "normalize",
+        "one_hot",
+        "pad",
+        "random_resized_crop",
+        "rename",
+        "reshape",
+        "resize",
+        "scale",
+        "select",
+        "skip_at",
+        "wait",
     };
     assert_int_equal(bm_registry_nactions(fixture.registry), COUNT(names));
     for (unsigned i = 0; i < COUNT(names); i++) {

@@ -173,6 +173,24 @@ static void a_number_that_would_be_unfair_is_drawn_again(void **state)
     assert_int_equal(random.used, 4);
 }
 
+static void ratios_have_evenly_spread_logarithms(void **state)
+{
+    (void)state;
+    struct bm_random random, same;
+    unsigned nbelow = 0;
+    for (uint64_t i = 0; i < 10000; i++) {
+        bm_random_init(&random, 1, 2, i, 3);
+        same = random;
+        double ratio = bm_random_ratio(&random, 0.5, 2);
+        assert_near(ratio, exp(log(0.5) + bm_random_uniform(&same) * log(4)), 4e-15);
+        nbelow += ratio < 1;
+    }
+    assert_in_range(nbelow, 4800, 5200);
+    assert_true(bm_random_ratio(&random, 3, 3) == 3);
+    double wide = bm_random_ratio(&random, 1e-100, 1e100); // the series' ends
+    assert_true(wide > 0.99e-100 && wide < 1.01e100);
+}
+
 static void normal_numbers_are_spread_normally(void **state)
 {
     (void)state;
@@ -242,6 +260,7 @@ int main(void)
         cmocka_unit_test(numbers_below_a_small_bound_are_equally_likely),
         cmocka_unit_test(numbers_below_a_huge_bound_are_equally_likely),
         cmocka_unit_test(a_number_that_would_be_unfair_is_drawn_again),
+        cmocka_unit_test(ratios_have_evenly_spread_logarithms),
         cmocka_unit_test(normal_numbers_are_spread_normally),
         cmocka_unit_test(normal_numbers_are_quantiles),
         cmocka_unit_test(the_ends_of_the_normal_numbers_are_finite_and_alike),

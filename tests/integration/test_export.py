@@ -1,0 +1,137 @@
+"""What `batchmill export` promises: the stream's items as files, byte for byte those of one run."""
+
+import filecmp
+import io
+import subprocess
+import tarfile
+import unittest
+
+import numpy
+
+from test_cli import DIGITS, MILL, ORDER, ROOT, Server, WithFolder, jsonl, mill
+
+MIXED = """sources:
+  s: {csv: {path: %s, components: {x: {columns: 0-1, dtype: float32}, k: {columns: 2, dtype: int64},
+      name: {columns: 3, dtype: string}}}}
+pipelines:
+  p: {source: s, actions: [%s]}
+"""
+
+
+class Export(WithFolder):
+    def setUp(self):
+        super().setUp()
+        self.to = self.folder / "out"
+
+    def export(self, *args, **kwargs):
+        return mill("export", *args, "--quiet", "--to", str(self.to), **kwargs)
+
+    def array(self, name):
+        return numpy.load(self.to / (name + ".npy"))
+
+    def mixed(self, actions=""):
+        rows = [f"{i}.5,{-i},{i * 7 % 5},{'n' * (i % 4)}{i}" for i in range(100)]
+        (self.folder / "rows.csv").write_text("a,b,k,name\n" + "\n".join(rows) + "\n")
+        config = self.folder / "mixed.yaml"
+        config.write_text(MIXED % (self.folder / "rows.csv", actions))
+        return str(config), rows
+
+    def test_npy_files_hold_all_items_in_the_order_of_the_stream(self):
+        out = self.export("digits", "--config", DIGITS, *ORDER).stdout
+        self.assertIn("1797 items in 29 batches", out)
+        batches = jsonl("digits", "--config", DIGITS, *ORDER, "--values")
+        items = [i for batch in batches for i in batch["items"]]
+        self.assertEqual(self.array("items").tolist(), items)
+        self.assertEqual(self.array("pixels").shape, (1797, 64))
+        self.assertEqual(self.array("pixels").dtype, numpy.float32)
+        labels = [label for batch in batches for label in batch["tensors"]["label"]["values"]]
+        self.assertEqual(self.array("label").tolist(), labels)
+
+    def test_ragged_components_have_offsets_beside_them(self):
+        config, rows = self.mixed()
+        self.export("p", "--config", config, "--batch-size", "7")
+        offsets = self.array("name.offsets")
+        text = self.array("name").tobytes().decode()
+        names = [text[a:b] for a, b in zip(offsets, offsets[1:])]
+        self.assertEqual(names, [row.split(",")[3] for row in rows])
+        self.assertEqual(self.array("x")[3].tolist(), [3.5, -3])
+
+    def test_shards_hold_a_file_per_item_and_component(self):
+        config, rows = self.mixed()
+        args = ["p", "--config", config, "--batch-size", "7", "--format", "webdataset"]
+        self.export(*args, "--shard-items", "30")
+        shards = sorted(path.name for path in self.to.glob("*.tar"))
+        self.assertEqual(shards, [f"shard-{i:06}.tar" for i in range(4)])
+        samples = []
+        for shard in shards:
+            with tarfile.open(self.to / shard) as tar:
+                members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+            keys = sorted({name.split(".")[0] for name in members})
+            self.assertLessEqual(len(keys), 30)
+            for key in keys:
+                x = numpy.load(io.BytesIO(members[key + ".x.npy"]))
+                k = members[key + ".k.cls"].decode()
+                samples.append(f"{x[0]},{int(x[1])},{k},{members[key + '.name.txt'].decode()}")
+        self.assertEqual(samples, rows)
+
+    def kill_until_it_ends(self, command):
+        for kills in range(1000):
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+            try:
+                process.communicate(timeout=0.02 + 0.01 * (kills % 20))
+                self.assertEqual(process.returncode, 0)
+                return kills
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+        raise AssertionError("it never ended")
+
+    def test_killed_any_number_of_times_the_files_are_those_of_one_run(self):
+        config, _ = self.mixed("{wait: {ms: 20}}")
+        for form in "npy", "webdataset":
+            whole, killed = self.folder / ("whole-" + form), self.folder / ("killed-" + form)
+            args = ["--batch-size", "3", "--shuffle", "5", "--format", form, "--quiet"]
+            args += ["--shard-items", "20"] if form == "webdataset" else []
+            mill("export", "p", "--config", config, *args, "--to", str(whole))
+            with Server(config) as server:
+                command = [MILL, "export", "p", "--server", server.url, *args]
+                # Every batch is kept, so that even short lives get on.
+                command += ["--checkpoint-every-ms", "0", "--to", str(killed)]
+                self.assertGreater(self.kill_until_it_ends(command), 2)
+            names = sorted(path.name for path in whole.iterdir())
+            self.assertEqual(sorted(path.name for path in killed.iterdir()), names)
+            names.remove("export.checkpoint")  # it has the time in it
+            _, differ, wrong = filecmp.cmpfiles(whole, killed, names, shallow=False)
+            self.assertEqual(differ + wrong, [])
+
+    def test_once_more_it_does_nothing_and_contradictions_are_named(self):
+        args = ["digits", "--config", DIGITS, *ORDER]
+        self.export(*args)
+        before = {path: path.stat().st_mtime_ns for path in self.to.iterdir()}
+        self.assertIn("1797 items", self.export(*args).stdout)
+        self.assertEqual({path: path.stat().st_mtime_ns for path in self.to.iterdir()}, before)
+        error = self.export("digits", "--config", DIGITS, "--batch-size", "32", code=1).stderr
+        self.assertIn("batch-size: expected 64 as the checkpoint has it", error)
+
+    def test_what_is_there_already_is_not_written_over(self):
+        self.to.mkdir()
+        thesis = self.to / "pixels.npy"
+        thesis.write_text("my thesis")
+        error = self.export("digits", "--config", DIGITS, *ORDER, code=1).stderr
+        self.assertIn("pixels.npy: File exists", error)
+        self.assertEqual(thesis.read_text(), "my thesis")
+
+    def test_options_that_do_not_fit_are_refused(self):
+        for args, expected in [
+            (["--format", "zip"], "--format: expected npy or webdataset"),
+            (["--shard-items", "5"], "--shard-items goes with --format webdataset"),
+            (["--position", "x"], "--position: the directory says where"),
+        ]:
+            error = self.export("digits", "--config", DIGITS, *ORDER, *args, code=2).stderr
+            self.assertIn(expected, error)
+        error = mill("export", "digits", "--config", DIGITS, *ORDER, code=2).stderr
+        self.assertIn("--to: expected a directory", error)
+
+
+if __name__ == "__main__":
+    unittest.main()
