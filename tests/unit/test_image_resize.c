@@ -270,8 +270,11 @@ static void the_loops_of_a_processor_give_the_bytes_of_the_plain_ones(void **sta
         unsigned char *exact = malloc(npixels * 3 + 1); // so that ASan sees the ends
         assert_true(got != NULL && expected != NULL && exact != NULL);
         memcpy(exact, pixels, npixels * 3);
-        kernels->split3(exact, got, npixels);
-        plain->split3(exact, expected, npixels);
+        kernels->split3(exact, got, npixels, npixels);
+        plain->split3(exact, expected, npixels, npixels);
+        assert_memory_equal(got, expected, npixels * 3);
+        kernels->merge3(exact, npixels, got, npixels);
+        plain->merge3(exact, npixels, expected, npixels);
         assert_memory_equal(got, expected, npixels * 3);
         kernels->reverse3(exact, got, npixels);
         plain->reverse3(exact, expected, npixels);
