@@ -102,8 +102,9 @@ struct chain_failure {
 };
 void work_batch_init(const struct bm_work *work, const struct bm_batch *in, struct bm_batch *out,
                      const struct bm_schema *schema);
+// What it writes lies in blocks of `spare` where they fit.
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
-                             struct bm_error *err);
+                             struct bm_batch *spare, struct bm_error *err);
 // One action, or two that are joined, over a range of rows.
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,

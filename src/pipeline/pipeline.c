@@ -429,7 +429,7 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
         if (between > between_max)
             between_max = between;
     }
-    pipeline->ntensors = 2 * pipeline->components_max + between_max;
+    pipeline->ntensors = 3 * pipeline->components_max + between_max;
 }
 
 // At its fullest a batch holds what it had before a step and what the step's actions write.
