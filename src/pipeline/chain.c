@@ -93,6 +93,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,
+        .late_row = failure->late_row,
         .dropped = action->drops ? work->dropped : NULL,
         .host = work->host,
     };

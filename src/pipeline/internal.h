@@ -16,6 +16,7 @@ struct action {
     struct bm_origin *origins;               // [schema.ncomponents]
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
+    const void *variable_config;             // what it sees
     enum bm_action_form form;
     bool must_join, drops;
     unsigned span;         // 1; of a joined one, how many actions of the list it does
@@ -95,6 +96,7 @@ struct bm_range { // of rows
 };
 struct chain_failure {
     struct bm_error *error; // what it was, borrowed
+    int64_t *late_row;      // as in struct bm_call, borrowed
     int action;             // where
     int64_t row;
 };

@@ -97,6 +97,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     struct bm_shared_pool *shared; // where large tensors lie, or NULL: as in struct bm_batch
     int failed_action;             // index of the action that failed, -1: reading, or none
     int64_t failed_item;           // index in the source, or -1
+    int64_t late_row;              // at which a deferred call failed, or -1
     struct bm_error error;         // last, as it is large and seldom touched
 };
 

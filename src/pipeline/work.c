@@ -78,6 +78,7 @@ enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order,
     work->error.status = BM_OK;
     work->failed_action = -1;
     work->failed_item = -1;
+    work->late_row = -1;
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
     work->next = work->batch; // work_read() salvages its blocks
@@ -223,7 +224,7 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
     work->next =
         chain[1]; // the action may wait: input and output stay where they are until it ends
     const struct bm_range all = {0, work->batch.nitems};
-    struct chain_failure failure = {.error = &work->error};
+    struct chain_failure failure = {.error = &work->error, .late_row = &work->late_row};
     enum bm_result result = chain_call(work, a, &work->batch, &work->next, &all, &failure);
     if (result == BM_RESULT_FAIL)
         work_fail(work, failure.action, failure.row);
@@ -249,6 +250,6 @@ enum bm_result bm_work_resume(struct bm_work *work, unsigned step_index, enum bm
     work->batch = work->next;
     work->next = (struct bm_batch){0};
     if (result == BM_RESULT_FAIL && work->failed_action < 0) // not recorded by chain_call()
-        return work_fail(work, (int)work->pipeline->steps[step_index].first, -1);
+        return work_fail(work, (int)work->pipeline->steps[step_index].first, work->late_row);
     return result == BM_RESULT_OK ? dropped_end(work, &work->pipeline->steps[step_index]) : result;
 }
