@@ -112,6 +112,7 @@ struct taps { // of one output: which inputs, and their weights
 
 static void taps_fill(struct taps *taps, unsigned from)
 {
+    memset(taps, 0, SIDE * sizeof *taps);
     double scale = (double)from / SIDE, support = scale > 1 ? scale : 1;
     for (unsigned i = 0; i < SIDE; i++) {
         double centre = (i + 0.5) * scale, sum = 0;
@@ -175,7 +176,7 @@ static void planes_write(const struct worker *worker, bool floats, bool flip)
             float *real = (float *)worker->out + at;
             unsigned char *bytes = (unsigned char *)worker->out + at;
             for (unsigned x = 0; x < SIDE; x++) {
-                float value = from[3 * (flip ? SIDE - 1 - x : x)];
+                float value = from[(size_t)3 * (flip ? SIDE - 1 - x : x)];
                 if (floats)
                     real[x] = (value - mean[c]) / std[c];
                 else
@@ -227,7 +228,7 @@ static struct job {
 static void *worker_run(void *seed)
 {
     struct worker worker = {
-        .random = (uintptr_t)seed,
+        .random = *(const uint64_t *)seed,
         .rows = malloc(sizeof(float) * 3 * WIDE_MAX * 1024),
         .columns = malloc(sizeof(float) * 3 * WIDE_MAX * SIDE),
         .ready = malloc(sizeof(float) * 3 * PIXELS),
@@ -239,6 +240,11 @@ static void *worker_run(void *seed)
         bench_die("pictures", "out of memory");
     for (unsigned i; (i = atomic_fetch_add(&job.next, 1)) < job.n;)
         picture_make(&worker, &pictures[i * 769u % BENCH_IMAGES], job.floats);
+    free(worker.rows);
+    free(worker.columns);
+    free(worker.ready);
+    free(worker.out);
+    free(worker.scanline);
     return NULL;
 }
 
@@ -247,12 +253,14 @@ void bench_raw_jpeg(const struct bench_setup *setup, const void *work, double *v
     const struct bench_images_work *images = work;
     const struct bench_stream *stream = images->stream;
     pthread_t threads[BENCH_WORKERS];
+    uint64_t seeds[BENCH_WORKERS];
     pictures_load();
     job.floats = images->floats;
     job.n = (unsigned)(bench_stream_batches(setup, stream) * stream->batch_items);
     double start = bench_now();
-    for (uintptr_t i = 0; i < BENCH_WORKERS; i++) {
-        if (pthread_create(&threads[i], NULL, worker_run, (void *)(i + 1)) != 0)
+    for (unsigned i = 0; i < BENCH_WORKERS; i++) {
+        seeds[i] = i + 1;
+        if (pthread_create(&threads[i], NULL, worker_run, &seeds[i]) != 0)
             bench_die("pictures", "cannot start a thread");
     }
     for (unsigned i = 0; i < BENCH_WORKERS; i++)

@@ -2,8 +2,9 @@
 """tfdata.py -- batches as the tf.data service gives them: a dispatcher, a worker and this consumer,
 each a process.
 
-The variant is the compression: `default` is what the service does when not told, else there is none.
-For pictures it says how they are resized: antialiased, or `plain`, which is what TensorFlow does when not told.
+The variant is the compression: `default` is what the service does when not told, else there is
+none. For pictures it says how they are resized: antialiased, or `plain`, as TensorFlow does when not
+told.
 """
 
 import multiprocessing
