@@ -3,7 +3,7 @@
 each a process.
 
 The variant is the compression: `default` is what the service does when not told, else there is
-none. For pictures it says how they are resized: antialiased, or `plain`, as TensorFlow does when not
+none. For pictures it says how they are resized: antialiased, or `plain`, as TensorFlow does if not
 told.
 """
 
