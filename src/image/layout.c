@@ -112,7 +112,7 @@ void bm_image_to_planes(const void *from, void *to, uint64_t npixels, unsigned c
                         size_t element_bytes)
 {
     if (channels == 3 && element_bytes == 1)
-        bm_kernels()->split3(from, to, npixels);
+        bm_kernels()->split3(from, to, npixels, npixels);
     else
         transpose(from, to, npixels, channels, element_bytes);
 }
@@ -120,5 +120,8 @@ void bm_image_to_planes(const void *from, void *to, uint64_t npixels, unsigned c
 void bm_image_from_planes(const void *from, void *to, uint64_t npixels, unsigned channels,
                           size_t element_bytes)
 {
-    transpose(from, to, channels, npixels, element_bytes);
+    if (channels == 3 && element_bytes == 1)
+        bm_kernels()->merge3(from, npixels, to, npixels);
+    else
+        transpose(from, to, channels, npixels, element_bytes);
 }

@@ -315,6 +315,49 @@ static void the_orientation_is_ignored_when_told_so(void **state)
     free(whole.pixels);
 }
 
+// ---- Shrunk while decoded ----
+
+// Slopes, which look the same however they are shrunk: what differs is out of place.
+static void shrinking_in_libjpeg_keeps_everything_in_its_place(void **state)
+{
+    (void)state;
+    static unsigned char slopes[203 * 254];
+    for (unsigned i = 0; i < sizeof slopes; i++)
+        slopes[i] = (unsigned char)(i % 254 * 3 / 5 + i / 254 / 2);
+    for (unsigned orientation = 1; orientation <= 8; orientation++) {
+        make(&(struct fake_jpeg){.height = 203,
+                                 .width = 254,
+                                 .channels = 1,
+                                 .pixels = slopes,
+                                 .orientation = orientation});
+        struct bm_image_info info = probe();
+        for (unsigned i = 0; i < 20; i++) {
+            struct bm_region region = {draw(60), draw(60), 0, 0};
+            region.height = info.height - region.top - draw(60);
+            region.width = info.width - region.left - draw(60);
+            uint32_t side = 10 + draw(60); // shrunk by 8 down to 1
+            unsigned char exact[70 * 70], shrunk[70 * 70];
+            const struct bm_pixels to_exact = {exact, side, side, side, 1};
+            const struct bm_pixels to_shrunk = {shrunk, side, side, side, 1};
+            struct bm_decode_resize how = {greys, {BM_FILTER_BILINEAR, true}, false};
+            assert_int_equal(
+                bm_image_decode_resize(scratch, file, size, &how, &region, &to_exact, &error),
+                BM_OK);
+            how.scale_in_dct = true;
+            assert_int_equal(
+                bm_image_decode_resize(scratch, file, size, &how, &region, &to_shrunk, &error),
+                BM_OK);
+            for (uint32_t at = 0; at < side * side; at++) {
+                bool border = at % side == 0 || at % side == side - 1 || at / side == 0 ||
+                              at / side == side - 1; // where one filter sees more than the other
+                if (!border && abs(exact[at] - shrunk[at]) > 2)
+                    fail_msg("orientation %u, side %u, pixel %u: %d, not %d", orientation, side, at,
+                             shrunk[at], exact[at]);
+            }
+        }
+    }
+}
+
 // ---- What is refused ----
 
 static void no_prefix_of_a_picture_is_a_picture(void **state)
@@ -489,6 +532,7 @@ int main(void)
         TEST(the_orientation_of_exif_turns_a_picture_upright),
         TEST(a_region_is_one_of_the_upright_picture),
         TEST(the_orientation_is_ignored_when_told_so),
+        TEST(shrinking_in_libjpeg_keeps_everything_in_its_place),
         TEST(no_prefix_of_a_picture_is_a_picture),
         TEST(what_libjpeg_warns_about_is_an_error),
         TEST(forms_that_libjpeg_lacks_are_named),
