@@ -16,6 +16,7 @@ struct action {
     struct bm_origin *origins;               // [schema.ncomponents]
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
+    const void *variable_config;             // what it sees
     enum bm_action_form form;
     bool must_join, drops;
     unsigned span;         // 1; of a joined one, how many actions of the list it does
@@ -108,13 +109,15 @@ struct bm_range { // of rows
 };
 struct chain_failure {
     struct bm_error *error; // what it was, borrowed
+    int64_t *late_row;      // as in struct bm_call, borrowed
     int action;             // where
     int64_t row;
 };
 void work_batch_init(const struct bm_work *work, const struct bm_batch *in, struct bm_batch *out,
                      const struct bm_schema *schema);
+// What it writes lies in blocks of `spare` where they fit.
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
-                             struct bm_error *err);
+                             struct bm_batch *spare, struct bm_error *err);
 // One action, or two that are joined, over a range of rows.
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,

@@ -159,6 +159,7 @@ enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
         .out = &action->schema,
         .origins = action->origins,
         .where = where,
+        .type = action->type,
         .form = action->type->form,
     };
     enum bm_status status = action->type->infer(action->config, &infer, &action->plan, err);
@@ -172,8 +173,10 @@ enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
         status = action_check(action, in, where, err);
     if (status != BM_OK)
         return status;
-    action->may_write_in_place = plan_in_place(action);
+    action->may_write_in_place = !action->type->apart && plan_in_place(action);
     action->variable = infer.variable;
+    action->variable_config =
+        infer.variable_config == NULL ? action->config : infer.variable_config;
     if (infer.variable != NULL) {
         action->update_offset = pipeline->updates_bytes;
         pipeline->updates_bytes += bm_size_align(infer.variable->state_bytes, UPDATE_ALIGNMENT);
@@ -221,7 +224,10 @@ static void action_fini_alone(struct action *action)
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
     free(action->config);
-    free(action->plan);
+    if (action->plan != NULL && action->type->plan_free != NULL)
+        action->type->plan_free(action->plan);
+    else
+        free(action->plan);
     free(action->lock);
     free(action->origins);
     bm_schema_fini(&action->schema);
@@ -346,7 +352,7 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
         if (between > between_max)
             between_max = between;
     }
-    pipeline->ntensors = 2 * pipeline->components_max + between_max;
+    pipeline->ntensors = 3 * pipeline->components_max + between_max;
 }
 
 // At its fullest a batch holds what it had before a step and what the step's actions write.
@@ -400,13 +406,18 @@ static void hash_add_source(struct bm_hash *hash, const struct bm_source *source
     hash_add_schema(hash, &source->schema);
 }
 
-static void hash_add_actions(struct bm_hash *hash, const struct bm_pipeline *pipeline)
+static void hash_add_definition(struct bm_hash *hash, const struct bm_pipeline *pipeline)
 {
+    const struct bm_source_type *source_type = bm_source_get(pipeline->source)->type;
+    if (source_type->code != 0)
+        bm_hash_add_u64(hash, source_type->code);
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
         if (action->type->caches) // it changes no byte
             continue;
         bm_hash_add_text(hash, action->type->name);
+        if (action->type->code != 0)
+            bm_hash_add_u64(hash, action->type->code);
         bm_params_hash(action->type->params, action->type->nparams, action->config, hash);
         hash_add_schema(hash, &action->schema);
     }
@@ -424,9 +435,9 @@ static enum bm_status pipeline_fingerprint(struct bm_pipeline *pipeline, struct 
     const struct bm_source *source = bm_source_get(pipeline->source);
     bm_hash_add_u64(whole, BM_ENGINE_FORMAT);
     hash_add_source(whole, source);
-    hash_add_actions(whole, pipeline);
+    hash_add_definition(whole, pipeline);
     hash_add_source(data, source);
-    hash_add_actions(definition, pipeline);
+    hash_add_definition(definition, pipeline);
     pipeline->fingerprint = bm_hash_end(whole);
     pipeline->parts = (struct bm_fingerprint){
         .definition = bm_hash_end(definition),
