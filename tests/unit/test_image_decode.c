@@ -5,6 +5,7 @@
 
 #include "base/thread.h"
 #include "fakes/action_fixture.h"
+#include "fakes/heap.h"
 #include "support.h"
 
 #define REFUSES(actions, where, text) action_fixture_refuses(&fixture, actions, where, text)
@@ -395,6 +396,64 @@ static void without_memory_nothing_is_built_and_nothing_leaks(void **state)
                            "1, std: 1}}, {layout: {components: image, to: chw}}]");
 }
 
+struct starved { // a batch on a thread of its own, whose scratch memory is new
+    struct bm_work work;
+    enum bm_result result;
+    uint64_t n; // the allocation that fails
+};
+
+static void *starved_run(void *context)
+{
+    struct starved *starved = context;
+    bm_fake_heap_fail_at(starved->n);
+    for (unsigned step = 1; step < bm_pipeline_nsteps(starved->work.pipeline); step++) {
+        starved->result = bm_work_step(&starved->work, step);
+        if (starved->result != BM_RESULT_OK)
+            break;
+    }
+    return NULL;
+}
+
+// Without memory a picture is not broken: it is an error even where broken ones are left out.
+static void without_memory_no_picture_is_left_out(void **state)
+{
+    (void)state;
+    static const char *const actions[] = {
+        "[{decode_image: {components: image, broken: drop}}, {resize: {components: image, size: 9, "
+        "mode: short_side}}]",
+        "[{decode_image: {components: image, broken: drop}}, {random_resized_crop: {components: "
+        "image, size: 9}}]",
+        "[{decode_image: {components: image, broken: skip_batch}}, {resize: {components: image, "
+        "size: 9, mode: short_side}}, {center_crop: {components: image, size: 8}}]",
+    };
+    const struct bm_order_params params = {
+        .batch_size = 4, .n_epochs = 1, .n_iters = BM_ORDER_UNSET, .shard_count = 1};
+    struct bm_order order;
+    give_files(good_files, 4);
+    assert_int_equal(bm_order_init(&order, &params, 4, NULL), BM_OK);
+    for (unsigned i = 0; i < COUNT(actions); i++) {
+        bool failed = true;
+        build(actions[i]);
+        for (uint64_t n = 1; failed; n++) {
+            struct starved starved = {.n = n};
+            struct bm_thread thread;
+            assert_in_range(n, 1, 500);
+            assert_int_equal(bm_work_init(&starved.work, fixture.pipeline, &order, 0, NULL), BM_OK);
+            starved.work.stream = "stream-1";
+            assert_int_equal(bm_work_step(&starved.work, 0), BM_RESULT_OK);
+            assert_int_equal(bm_thread_start(&thread, "starved", starved_run, &starved, NULL),
+                             BM_OK);
+            bm_thread_join(&thread);
+            failed = bm_fake_heap_failed();
+            bm_fake_heap_fail_never();
+            assert_int_equal(starved.result, failed ? BM_RESULT_FAIL : BM_RESULT_OK);
+            assert_int_equal(starved.work.error.status, failed ? BM_RESOURCE_EXHAUSTED : BM_OK);
+            assert_int_equal(starved.work.batch.nitems, 4);
+            bm_work_fini(&starved.work);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, free_fixture)
@@ -411,6 +470,7 @@ int main(void)
         TEST(shrinking_while_decoding_needs_a_step_to_shrink_for),
         TEST(decode_image_takes_files_only),
         TEST(without_memory_nothing_is_built_and_nothing_leaks),
+        TEST(without_memory_no_picture_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
