@@ -42,6 +42,7 @@ static const struct bm_param decode_params[] = {
 struct plan {
     struct bm_decode how;
     const struct bm_window_kind *kind; // of the step that it is joined with; NULL: alone
+    struct bm_window_config window;    // of that
     int name;                          // index of a component that names items, or -1
     unsigned n;
     struct bm_image_target targets[]; // of bytes, so that they have no size
@@ -152,9 +153,9 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
     enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
-    plan->kind = bm_window_kind_of(joined->types[1]);
+    plan->kind = bm_window_of(joined->types[1], joined->configs[1], &plan->window);
     for (unsigned i = 0; i < plan->n; i++)
-        plan->targets[i].to_size = plan->kind->size(joined->configs[1], (struct bm_image_size){0});
+        plan->targets[i].to_size = plan->kind->size(&plan->window, (struct bm_image_size){0});
     status = plan_infer(plan, infer, err);
     if (status == BM_OK)
         *ret_plan = plan;
@@ -264,20 +265,26 @@ static enum bm_result decode_run(struct bm_call *call)
 // ---- Joined ----
 
 static enum bm_status window_decode(struct bm_image_scratch *scratch, const struct bm_call *call,
-                                    const struct file *file, const struct bm_region *region,
+                                    const struct file *file, const struct bm_window *window,
                                     const struct bm_pixels *to, struct bm_error *err)
 {
     const struct bm_joined *joined = call->config;
-    const struct decode_image *config = joined->configs[0];
-    const struct bm_window_config *window = joined->configs[1];
+    const struct plan *plan = call->plan;
     const struct bm_decode_resize how = {
-        .decode = ((const struct plan *)call->plan)->how,
-        .resize = {(enum bm_filter)window->filter, window->antialias},
-        .scale_in_dct = config->dct_scale,
+        .decode = plan->how,
+        .resize = {(enum bm_filter)plan->window.filter, plan->window.antialias},
+        .scale_in_dct = ((const struct decode_image *)joined->configs[0])->dct_scale,
     };
-    if (region->height == to->height && region->width == to->width)
-        return bm_image_decode(scratch, file->data, file->size, &how.decode, region, to, err);
-    return bm_image_decode_resize(scratch, file->data, file->size, &how, region, to, err);
+    struct bm_region region = window->from;
+    if (!bm_window_resizes(window)) {
+        region = (struct bm_region){region.top + window->part.top, region.left + window->part.left,
+                                    window->part.height, window->part.width};
+        return bm_image_decode(scratch, file->data, file->size, &how.decode, &region, to, err);
+    }
+    if (window->part.height == window->scaled.height && window->part.width == window->scaled.width)
+        return bm_image_decode_resize(scratch, file->data, file->size, &how, &region, to, err);
+    return bm_image_decode_resize_part(scratch, file->data, file->size, &how, window->scaled.height,
+                                       window->scaled.width, &window->part, to, err);
 }
 
 static enum bm_result joined_row(struct bm_call *call, struct bm_image_scratch *scratch,
@@ -293,12 +300,12 @@ static enum bm_result joined_row(struct bm_call *call, struct bm_image_scratch *
     if (file_open(call, plan, target, row, &file, &error) != BM_OK)
         goto broken;
     call->position++; // it draws, and answers for pictures that do not fit
-    if (!bm_window_choose(call, plan->kind, joined->configs[1], row, file.pixels, target->to_size,
+    if (!bm_window_choose(call, plan->kind, &plan->window, row, file.pixels, target->to_size,
                           &window))
         return BM_RESULT_FAIL;
     call->position--;
-    struct bm_pixels to = bm_window_open(joined->configs[1], &window, &out);
-    if (window_decode(scratch, call, &file, &window.from, &to, &error) == BM_OK)
+    struct bm_pixels to = bm_window_open(&plan->window, &window, &out);
+    if (window_decode(scratch, call, &file, &window, &to, &error) == BM_OK)
         return BM_RESULT_OK;
 broken:
     memset(out.data, 0, out.height * out.stride);
@@ -333,10 +340,10 @@ static const struct bm_action_type *decode_join(const struct bm_schema *in, cons
 {
     (void)in;
     const struct decode_image *decode = config;
-    const struct bm_window_config *window = next_config;
-    const struct bm_window_kind *kind = bm_window_kind_of(next);
-    if (kind == NULL || !kind->fixed(window) || (decode->dct_scale && !kind->resizes) ||
-        !bm_names_equal(&decode->components, &window->components))
+    struct bm_window_config window;
+    const struct bm_window_kind *kind = bm_window_of(next, next_config, &window);
+    if (kind == NULL || !kind->fixed(&window) || (decode->dct_scale && !kind->resizes) ||
+        !bm_names_equal(&decode->components, &window.components))
         return NULL;
     return &joined_type;
 }

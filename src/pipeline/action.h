@@ -154,12 +154,12 @@ struct bm_action_type {
     void (*plan_free)(void *plan); // instead of free(), NULL never comes; or NULL
     // NULL, or: a type that does this action and the next one in one go and comes to the same
     // bytes, or NULL when there is none for these two. It is asked where neither has a lock, with
-    // the schema before the first one; both have inferred theirs already.
-    // That type is per item, without parameters, variable and waiting; its config is a struct
-    // bm_joined. infer() sees the schema before the first action and must come to the one after
-    // the second. In a call, `position` is that of the first action; run() adds 1 to it while it
-    // does the second one's part, so that each draws its own numbers and answers for its own
-    // failures.
+    // the schema before the first one; both have inferred theirs already. The next one may be
+    // joined with those behind it already. That type is per item, without parameters, variable and
+    // waiting; its config is a struct bm_joined. infer() sees the schema before the first action
+    // and must come to the one after the second. In a call, `position` is that of the first action;
+    // run() adds 1 to it while it does the second one's part, so that each draws its own numbers
+    // and answers for its own failures.
     const struct bm_action_type *(*join)(const struct bm_schema *in, const void *config,
                                          const struct bm_action_type *next,
                                          const void *next_config);

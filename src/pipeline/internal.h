@@ -20,11 +20,11 @@ struct action {
     enum bm_action_form form;
     bool must_join, drops;
     unsigned span;         // 1; of a joined one, how many actions of the list it does
-    struct action *joined; // this one and the next in one go, instead of both; or NULL
+    struct action *joined; // this one and those behind it in one go, instead of each; or NULL
     size_t update_offset;  // of its update and state
 };
 
-struct step { // step 0 reads and has no actions; a joined one counts as the two that it does
+struct step { // step 0 reads and has no actions; a joined one counts as those that it does
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     bool drops;         // its last action may leave out items
@@ -53,13 +53,26 @@ struct bm_pipeline {
     unsigned ncached;
 };
 
-// What is run from action i on: that one, or it and the next one joined.
-const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
+// ---- pipeline.c ----
+
+// The schema after the action, and its plan.
+enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
+                            const struct bm_schema *in, const char *where, struct bm_error *err);
 // The schema before action i; with i = nactions, of the batches.
 const struct bm_schema *pipeline_schema(const struct bm_pipeline *pipeline, unsigned i);
 // `where` becomes the error's place; the one it had (a component, a row of a file) goes in front
 // of the text.
 void error_move_to(struct bm_error *err, const char *where);
+
+// ---- joined.c ----
+
+// Joins what can be joined.
+enum bm_status pipeline_join(struct bm_pipeline *pipeline, const struct bm_value *actions,
+                             struct bm_error *err);
+// What is run from action i on: that one, or it and those behind it that it is joined with.
+const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
+// Where the part begins that action i belongs to.
+unsigned pipeline_part_start(const struct bm_pipeline *pipeline, unsigned i);
 
 // ---- work.c ----
 
