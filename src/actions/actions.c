@@ -10,6 +10,7 @@ enum bm_status bm_actions_register(struct bm_registry *registry, struct bm_error
         &bm_scale_action,       &bm_normalize_action,
         &bm_clip_action,        &bm_select_action,
         &bm_drop_action,        &bm_rename_action,
+        &bm_filter_action,
         &bm_reshape_action,     &bm_one_hot_action,
         &bm_add_noise_action,   &bm_accumulate_action,
         &bm_cache_action,       &bm_decode_image_action,

@@ -15,6 +15,8 @@ extern const struct bm_action_type bm_select_action; // components.c
 extern const struct bm_action_type bm_drop_action;
 extern const struct bm_action_type bm_rename_action;
 
+extern const struct bm_action_type bm_filter_action; // filter.c
+
 extern const struct bm_action_type bm_reshape_action; // shape.c
 extern const struct bm_action_type bm_one_hot_action;
 
