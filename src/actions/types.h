@@ -24,6 +24,10 @@ extern const struct bm_action_type bm_bucketise_action; // codes.c
 extern const struct bm_action_type bm_hash_action;
 extern const struct bm_action_type bm_lookup_action;
 
+extern const struct bm_action_type bm_tokenise_action; // sequence.c
+extern const struct bm_action_type bm_pad_sequence_action;
+extern const struct bm_action_type bm_window_action;
+
 extern const struct bm_action_type bm_reshape_action; // shape.c
 extern const struct bm_action_type bm_one_hot_action;
 
