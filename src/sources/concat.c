@@ -40,9 +40,11 @@ static enum bm_status concat_build(struct concat *concat, const char *where, str
     struct bm_source *source = &concat->parts.base;
     concat->ends = malloc(concat->parts.n * sizeof concat->ends[0]);
     struct bm_hash *hash = bm_hash_new();
+    if (concat->ends == NULL || hash == NULL) {
+        bm_hash_free(hash);
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+    }
     enum bm_status status = BM_OK;
-    if (concat->ends == NULL || hash == NULL)
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
     for (unsigned i = 0; i < concat->parts.n && status == BM_OK; i++) {
         if (!bm_size_add(source->nitems, bm_parts_at(&concat->parts, i)->nitems, &source->nitems))
             status = bm_fail(err, BM_INVALID_ARGUMENT, where, "expected fewer than 2^64 items");

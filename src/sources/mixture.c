@@ -61,9 +61,11 @@ static enum bm_status mixture_weigh(struct mixture *mixture, const struct mixtur
     unsigned n = mixture->parts.n;
     double *weights = malloc(n * sizeof weights[0]);
     mixture->shares = malloc(n * sizeof mixture->shares[0]);
-    enum bm_status status = weights == NULL || mixture->shares == NULL
-                                ? bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory")
-                                : BM_OK;
+    if (weights == NULL || mixture->shares == NULL) {
+        free(weights);
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+    }
+    enum bm_status status = BM_OK;
     for (unsigned i = 0; i < n && status == BM_OK; i++) {
         char *end;
         weights[i] = strtod(config->sources.values[i], &end);
