@@ -129,7 +129,9 @@ enum bm_status check_leaks(const struct check *check, int64_t *ret_bytes, struct
         least = grown < least ? grown : least;
     }
     if (status == BM_OK)
-        *ret_bytes = heap_used(check) == 0 ? -1 : least < CYCLES * CHUNK_BYTES ? 0 : least / CYCLES;
+        *ret_bytes = heap_used(check) == 0                   ? -1
+                     : least < (int64_t)CYCLES * CHUNK_BYTES ? 0
+                                                             : least / CYCLES;
     bm_cond_fini(&waiter.cond);
     bm_mutex_fini(&waiter.mutex);
     return status;

@@ -1,7 +1,5 @@
 // colour.c -- torchvision's ColorJitter on uint8: the formulas of torchvision/transforms/v2/
 // functional/_color.py, in float32 as there, with results cut off, not rounded.
-#include "image/colour.h"
-
 #include "image/image.h"
 #include "image/kernels.h"
 

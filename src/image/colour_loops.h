@@ -46,6 +46,16 @@ LOOP void loop_saturate(struct bm_block *block, double by)
     }
 }
 
+LOOP float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+LOOP float smaller(float a, float b)
+{
+    return a < b ? a : b;
+}
+
 // Hue in turns from 0 to below 1.
 LOOP float hue_of(float red, float green, float blue, float most, float range)
 {
@@ -60,38 +70,40 @@ LOOP float hue_of(float red, float green, float blue, float most, float range)
     return turns - (float)(int)turns;
 }
 
-LOOP unsigned char of_unit(float value)
+// The channel that is `most` in sectors 0 and 5 of the wheel. They are floats, since of integers
+// gcc makes a switch.
+LOOP unsigned char channel_of(float sector, float most, float falling, float rising, float low)
 {
+    sector -= sector >= 6.0F ? 6.0F : 0.0F;
+    const float between = sector == 1.0F ? falling : sector == 4.0F ? rising : low;
+    const float value = sector == 0.0F || sector == 5.0F ? most : between;
     return (unsigned char)(int)(value * (256.0F - 1e-3F));
+}
+
+LOOP float turn_added(float turns, float turn)
+{
+    turns += turn;
+    turns = turns < 0.0F ? turns + 1.0F : turns;
+    return turns >= 1.0F ? turns - 1.0F : turns;
 }
 
 LOOP void loop_turn(struct bm_block *block, double by)
 {
-    const float turn = (float)by, unit = (float)(1.0 / 255.0);
+    const float unit = (float)(1.0 / 255.0);
     for (size_t i = 0; i < block->npixels; i++) {
         const float red = (float)block->red[i] * unit, green = (float)block->green[i] * unit,
                     blue = (float)block->blue[i] * unit;
-        float most = red > green ? red : green, least = red < green ? red : green;
-        most = most > blue ? most : blue;
-        least = least < blue ? least : blue;
-        const float range = most - least;
+        const float most = larger(red, larger(green, blue));
+        const float range = most - smaller(red, smaller(green, blue));
         const float saturation = range / (range == 0.0F ? 1.0F : most);
-        float hue = hue_of(red, green, blue, most, range) + turn;
-        hue = hue < 0.0F ? hue + 1.0F : hue;
-        hue = hue >= 1.0F ? hue - 1.0F : hue;
-        const float sixths = hue * 6.0F;
-        const int whole = (int)sixths, sector = whole == 6 ? 0 : whole;
-        const float part = saturation * (sixths - (float)whole), rest = 1.0F - saturation;
+        const float sixths = turn_added(hue_of(red, green, blue, most, range), (float)by) * 6.0F;
+        const float sector = (float)(int)sixths; // 6 where rounding made it so
+        const float part = saturation * (sixths - sector), rest = 1.0F - saturation;
         const float falling = (1.0F - part) * most, rising = (part + rest) * most;
         const float low = rest * most;
-        float r = sector == 1 ? falling : sector == 4 ? rising : low;
-        float g = sector == 0 ? rising : sector == 3 ? falling : low;
-        float b = sector == 2 ? rising : sector == 5 ? falling : low;
-        r = sector == 0 || sector == 5 ? most : r;
-        g = sector == 1 || sector == 2 ? most : g;
-        b = sector == 3 || sector == 4 ? most : b;
-        block->red[i] = of_unit(r);
-        block->green[i] = of_unit(g);
-        block->blue[i] = of_unit(b);
+        const float wrapped = sector == 6.0F ? 0.0F : sector;
+        block->red[i] = channel_of(wrapped, most, falling, rising, low);
+        block->green[i] = channel_of(wrapped + 4.0F, most, falling, rising, low);
+        block->blue[i] = channel_of(wrapped + 2.0F, most, falling, rising, low);
     }
 }

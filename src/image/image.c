@@ -34,25 +34,23 @@ static const struct codec codecs[] = {
 #endif
 };
 
-static enum bm_status codec_find(const void *data, size_t size, const struct codec **ret_codec,
-                                 struct bm_error *err)
+static const struct codec *codec_find(const void *data, size_t size) // or NULL
 {
-    for (unsigned i = BM_IMAGE_JPEG; i < sizeof codecs / sizeof codecs[0]; i++) {
-        const struct codec *codec = &codecs[i];
-        if (size < codec->magic_size || memcmp(data, codec->magic, codec->magic_size) != 0)
-            continue;
-        if (codec->probe == NULL)
-            return bm_fail(err, BM_UNIMPLEMENTED, NULL,
-                           "expected a picture in a format of this build, got %s", codec->name);
-        *ret_codec = codec;
-        return BM_OK;
-    }
+    for (unsigned i = BM_IMAGE_JPEG; i < sizeof codecs / sizeof codecs[0]; i++)
+        if (size >= codecs[i].magic_size &&
+            memcmp(data, codecs[i].magic, codecs[i].magic_size) == 0)
+            return &codecs[i];
+    return NULL;
+}
+
+static enum bm_status codec_missing(const unsigned char *data, size_t size, struct bm_error *err)
+{
     if (size == 0)
         return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
                        "expected a JPEG or PNG picture, got no bytes");
     char start[3 * 8 + 1];
     for (size_t i = 0; i < size && i < 8; i++)
-        snprintf(start + 3 * i, 4, " %02x", ((const unsigned char *)data)[i]);
+        snprintf(start + 3 * i, 4, " %02x", data[i]);
     return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
                    "expected a JPEG or PNG picture, got %zu bytes that start with%s", size, start);
 }
@@ -69,10 +67,15 @@ struct head {
 static enum bm_status head_read(const void *data, size_t size, const struct bm_decode *decode,
                                 struct head *ret_head, struct bm_error *err)
 {
-    struct head head = {0};
+    struct head head = {.codec = codec_find(data, size)};
     struct bm_image_info *info = &head.info;
-    enum bm_status status = codec_find(data, size, &head.codec, err);
-    if (status != BM_OK || (status = head.codec->probe(data, size, info, err)) != BM_OK)
+    if (head.codec == NULL)
+        return codec_missing(data, size, err);
+    if (head.codec->probe == NULL)
+        return bm_fail(err, BM_UNIMPLEMENTED, NULL,
+                       "expected a picture in a format of this build, got %s", head.codec->name);
+    enum bm_status status = head.codec->probe(data, size, info, err);
+    if (status != BM_OK)
         return status;
     if (info->height > BM_IMAGE_SIDE_MAX || info->width > BM_IMAGE_SIDE_MAX)
         return bm_fail(err, BM_OUT_OF_RANGE, NULL,
@@ -100,7 +103,7 @@ static enum bm_status head_read(const void *data, size_t size, const struct bm_d
 enum bm_status bm_image_probe(const void *data, size_t size, const struct bm_decode *decode,
                               struct bm_image_info *ret_info, struct bm_error *err)
 {
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read(data, size, decode, &head, err);
     if (status == BM_OK)
         *ret_info = head.info;
@@ -118,7 +121,7 @@ static enum bm_status head_read_for(const void *data, size_t size, const struct 
                                     const struct bm_region *region, struct head *ret_head,
                                     struct bm_error *err)
 {
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read(data, size, decode, &head, err);
     if (status != BM_OK)
         return status;
@@ -140,9 +143,10 @@ static enum bm_status head_decode(const struct head *head, struct bm_image_scrat
                                   const struct bm_file_region *in_file, const struct bm_pixels *to,
                                   struct bm_error *err)
 {
+    BM_ASSERT(head->codec != NULL); // head_read() found it
     if (head->info.orientation == 1)
         return head->codec->decode(scratch, data, size, in_file, to, err);
-    struct bm_pixels lying;
+    struct bm_pixels lying = {0};
     enum bm_status status = bm_scratch_pixels(scratch, BM_SCRATCH_FILE, in_file->region.height,
                                               in_file->region.width, to->channels, &lying, err);
     if (status == BM_OK)
@@ -158,7 +162,7 @@ enum bm_status bm_image_decode(struct bm_image_scratch *scratch, const void *dat
 {
     BM_ASSERT(to->channels == decode->channels && (to->channels == 1 || to->channels == 3));
     BM_ASSERT(to->height == region->height && to->width == region->width);
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read_for(data, size, decode, region, &head, err);
     if (status != BM_OK)
         return status;
@@ -202,7 +206,7 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
                                       struct bm_error *err)
 {
     BM_ASSERT(to->channels == how->decode.channels && (to->channels == 1 || to->channels == 3));
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read_for(data, size, &how->decode, region, &head, err);
     if (status != BM_OK)
         return status;
@@ -218,7 +222,7 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
         rows = columns;
         columns = swapped;
     }
-    struct bm_pixels pixels;
+    struct bm_pixels pixels = {0};
     status = bm_scratch_pixels(scratch, BM_SCRATCH_REGION, rows.length, columns.length,
                                to->channels, &pixels, err);
     if (status == BM_OK)

@@ -16,8 +16,8 @@
 #include <jerror.h>
 
 #include "image/codec.h"
-#include "image/colour.h"
 #include "image/exif.h"
+#include "image/grey.h"
 
 enum {
     JPEG_MARKER_END = 0xd9,

@@ -6,7 +6,7 @@
 
 // ---- Flips ----
 
-enum { FLIP_BLOCK = 512 }; // pixels
+enum { FLIP_BLOCK = 512, FLIP_SIZE = FLIP_BLOCK * 3 }; // pixels, bytes
 
 static void row_reverse1(unsigned char *row, size_t npixels)
 {
@@ -20,10 +20,11 @@ static void row_reverse1(unsigned char *row, size_t npixels)
 static void row_reverse3(unsigned char *row, size_t npixels)
 {
     const struct bm_kernels *kernels = bm_kernels();
-    unsigned char left[FLIP_BLOCK * 3], right[2 * FLIP_BLOCK * 3];
+    unsigned char left[FLIP_SIZE], right[2 * FLIP_SIZE];
     // A block at either end changes places with the other, until what remains fits into one go.
-    for (; npixels > 2 * FLIP_BLOCK; npixels -= 2 * FLIP_BLOCK, row += sizeof left) {
-        unsigned char *last = row + (npixels - FLIP_BLOCK) * 3;
+    for (; npixels > FLIP_BLOCK + FLIP_BLOCK;
+         npixels -= FLIP_BLOCK + FLIP_BLOCK, row += FLIP_SIZE) {
+        unsigned char *last = row + npixels * 3 - FLIP_SIZE;
         kernels->reverse3(row, left, FLIP_BLOCK);
         kernels->reverse3(last, right, FLIP_BLOCK);
         memcpy(last, left, sizeof left);

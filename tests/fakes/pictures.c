@@ -70,18 +70,21 @@ unsigned char *fake_jpeg_new(const struct fake_jpeg *how, size_t *ret_size)
     jpeg_start_compress(&codec, TRUE);
     if (how->orientation != 0)
         codec_write_orientation(&codec, how->orientation);
+    JSAMPROW row = malloc((size_t)how->width * how->channels); // libjpeg wants one to write to
+    BM_ASSERT(row != NULL);
     unsigned char *noise = NULL;
     const unsigned char *pixels = how->pixels;
     if (pixels == NULL)
         pixels = noise = fake_pixels_new(how->height, how->width, how->channels);
     while (codec.next_scanline < codec.image_height) {
         size_t at = (size_t)codec.next_scanline * how->width * how->channels;
-        JSAMPROW row = (JSAMPROW)(uintptr_t)(pixels + at);
+        memcpy(row, pixels + at, (size_t)how->width * how->channels);
         jpeg_write_scanlines(&codec, &row, 1);
     }
     jpeg_finish_compress(&codec);
     jpeg_destroy_compress(&codec);
     free(noise);
+    free(row);
     *ret_size = size;
     return file;
 }

@@ -95,7 +95,7 @@ static void a_factor_of_1_and_a_turn_of_0_change_nothing(void **state)
     bm_image_contrast(&pixels, 1);
     bm_image_saturation(&pixels, 1);
     bm_image_hue(&pixels, 0);
-    assert_memory_equal(data, same, 20 * 300 * 3);
+    assert_memory_equal(data, same, (size_t)20 * 300 * 3);
     free(same);
     free(data);
 }
@@ -178,10 +178,10 @@ static void channels_come_first_and_last_again(void **state)
             bm_image_to_planes(data, planes, NPIXELS, channels, bytes);
             for (unsigned c = 0; c < channels; c++)
                 for (unsigned i = 0; i < NPIXELS; i++)
-                    assert_memory_equal(planes + (c * NPIXELS + i) * bytes,
-                                        data + (i * channels + c) * bytes, bytes);
+                    assert_memory_equal(planes + ((size_t)c * NPIXELS + i) * bytes,
+                                        data + ((size_t)i * channels + c) * bytes, bytes);
             bm_image_from_planes(planes, back, NPIXELS, channels, bytes);
-            assert_memory_equal(back, data, NPIXELS * channels * bytes);
+            assert_memory_equal(back, data, bytes * NPIXELS * channels);
         }
     }
     free(data);

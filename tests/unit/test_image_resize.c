@@ -14,7 +14,7 @@ static struct bm_error error;
 static int make_fixture(void **state)
 {
     (void)state;
-    return bm_image_scratch_new(&scratch, &error);
+    return bm_image_scratch_new(&scratch, &error) == BM_OK ? 0 : -1;
 }
 
 static int free_fixture(void **state)
@@ -122,7 +122,7 @@ static void the_same_size_changes_nothing(void **state)
     for (int filter = BM_FILTER_NEAREST; filter <= BM_FILTER_BICUBIC; filter++) {
         unsigned char *got =
             resized(&(struct bm_resize){(enum bm_filter)filter, true}, 33, 47, 3, 33, 47);
-        assert_memory_equal(got, pixels, 33 * 47 * 3);
+        assert_memory_equal(got, pixels, (size_t)33 * 47 * 3);
         free(got);
     }
     free(pixels);
@@ -192,7 +192,7 @@ static void rows_may_lie_apart(void **state)
 
 // ---- Inner loops ----
 
-enum { LOOP_WIDTH = 150, LOOP_OUTPUTS = 67, LOOP_TAPS = 24 };
+enum { LOOP_WIDTH = 150, LOOP_STRIDE = LOOP_WIDTH * 3, LOOP_OUTPUTS = 67, LOOP_TAPS = 24 };
 
 struct loop {
     uint32_t starts[LOOP_OUTPUTS], counts[LOOP_OUTPUTS];
@@ -214,7 +214,7 @@ static struct bm_weights loop_weights(struct loop *loop, uint32_t ninputs)
     for (uint32_t i = 0; i < LOOP_OUTPUTS; i++) {
         loop->counts[i] = 1 + draw(LOOP_TAPS);
         loop->starts[i] = draw(ninputs - loop->counts[i] + 1);
-        int32_t *taps = &loop->taps[i * LOOP_TAPS];
+        int32_t *taps = &loop->taps[(size_t)i * LOOP_TAPS];
         for (uint32_t tap = 0; tap < loop->counts[i]; tap++)
             taps[tap] = (int32_t)(draw(3 << BM_WEIGHT_BITS) / loop->counts[i]) -
                         (int32_t)((1u << BM_WEIGHT_BITS) / loop->counts[i]);
@@ -254,14 +254,14 @@ static void the_loops_of_a_processor_give_the_bytes_of_the_plain_ones(void **sta
             (channels == 1 ? kernels->across1 : kernels->across3)(&weights, from, got_rows);
             (channels == 1 ? plain->across1 : plain->across3)(&weights, from, expected_rows);
             for (unsigned row = 0; row < 4; row++)
-                assert_memory_equal(got[row], expected[row], LOOP_OUTPUTS * channels);
+                assert_memory_equal(got[row], expected[row], (size_t)LOOP_OUTPUTS * channels);
         }
         struct bm_weights weights = loop_weights(&loop, LOOP_WIDTH);
-        for (size_t size = 1; size <= LOOP_WIDTH * 3; size += 1 + size / 3) {
-            unsigned char got[LOOP_WIDTH * 3 + 1] = {0}, expected[LOOP_WIDTH * 3 + 1] = {0};
+        for (size_t size = 1; size <= LOOP_STRIDE; size += 1 + size / 3) {
+            unsigned char got[LOOP_STRIDE + 1] = {0}, expected[LOOP_STRIDE + 1] = {0};
             uint32_t output = draw(LOOP_OUTPUTS);
-            kernels->down(&weights, output, pixels, LOOP_WIDTH * 3, got, size);
-            plain->down(&weights, output, pixels, LOOP_WIDTH * 3, expected, size);
+            kernels->down(&weights, output, pixels, LOOP_STRIDE, got, size);
+            plain->down(&weights, output, pixels, LOOP_STRIDE, expected, size);
             assert_memory_equal(got, expected, size + 1);
         }
     }

@@ -18,7 +18,7 @@ static size_t size;
 static int make_fixture(void **state)
 {
     (void)state;
-    return bm_image_scratch_new(&scratch, &error);
+    return bm_image_scratch_new(&scratch, &error) == BM_OK ? 0 : -1;
 }
 
 static int free_fixture(void **state)
@@ -433,7 +433,8 @@ static void endless_scans_are_refused(void **state)
     memcpy(many, file, size);
     for (unsigned i = 0; i < 600; i++, size += scan)
         memcpy(many + size - 2, many + start, scan);
-    memcpy(many + size - 2, "\xff\xd9", 2);
+    many[size - 2] = 0xff;
+    many[size - 1] = 0xd9;
     free(file);
     file = many;
     unsigned char pixels[8 * 8 * 3];

@@ -16,7 +16,7 @@ static size_t size;
 static int make_fixture(void **state)
 {
     (void)state;
-    return bm_image_scratch_new(&scratch, &error);
+    return bm_image_scratch_new(&scratch, &error) == BM_OK ? 0 : -1;
 }
 
 static int free_fixture(void **state)
@@ -171,10 +171,12 @@ static void alpha_is_left_out(void **state)
 
 // ---- Regions ----
 
+enum { SIZE = 23 * 37 * 3 };
+
 static void make_colours(unsigned interlaced, unsigned orientation)
 {
     unsigned char *pixels = fake_pixels_new(23, 37, 3);
-    make(&(struct picture){23, 37, 8, SPNG_COLOR_TYPE_TRUECOLOR, interlaced, pixels, 23 * 37 * 3,
+    make(&(struct picture){23, 37, 8, SPNG_COLOR_TYPE_TRUECOLOR, interlaced, pixels, SIZE,
                            NULL, orientation});
     free(pixels);
 }
@@ -189,11 +191,11 @@ static void a_region_is_cut_out_interlaced_or_not(void **state)
         make_colours(interlaced, 0);
         for (unsigned i = 0; i < sizeof regions / sizeof regions[0]; i++) {
             const struct bm_region *region = &regions[i];
-            unsigned char got[23 * 37 * 3];
+            unsigned char got[SIZE];
             assert_int_equal(decode(&colours, region, got), BM_OK);
             for (uint32_t y = 0; y < region->height; y++)
                 assert_memory_equal(got + (size_t)y * region->width * 3,
-                                    pixels + ((region->top + y) * 37 + region->left) * 3,
+                                    pixels + ((size_t)(region->top + y) * 37 + region->left) * 3,
                                     (size_t)region->width * 3);
         }
     }
@@ -243,7 +245,7 @@ static void changed_bytes_of_a_region_are_an_error(void **state)
 {
     (void)state;
     make_colours(0, 0);
-    unsigned char pixels[23 * 37 * 3];
+    unsigned char pixels[SIZE];
     unsigned char *data = file; // of the picture, behind "IDAT"
     while (memcmp(data, "IDAT", 4) != 0)
         data++;

@@ -55,7 +55,10 @@
 // plug-in gives begin with their size, those that it gets only grow at their end, and so does
 // struct batchmill_host.
 //
-// Threads: batchmill_plugin() and open() are called on one thread, at start. run() and read() may
+// Trust: parameters come from the configuration, and from clients that may register pipelines. What
+// is done with them, such as opening a file of that name, is done for those clients.
+//
+// Threads: batchmill_plugin() is called once, at start; open() on any thread. run() and read() may
 // be called on any thread, for several batches at once, and a per-item run() for several parts of
 // one batch: what open() made is not to be changed by them without a lock. close() is called once,
 // when no call is under way any more, on any thread. A struct batchmill_call belongs to the thread
