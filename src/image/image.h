@@ -2,10 +2,10 @@
 // Layer: image (may include base).
 //
 // JPEG is read by libjpeg-turbo, PNG by libspng. Pixels are uint8 in rows from the top, channels
-// last: 1 (grey) or 3 (red, green, blue). Alpha is left out, of 16 bits the upper 8 are taken, and
-// inks are those of Adobe, all as Pillow's convert("RGB") has it. Grey is the luma that a JPEG
-// picture has already, or 0.299 red + 0.587 green + 0.114 blue, rounded as in Pillow. Sizes
-// and regions are those of the picture as it is meant to be seen, EXIF's orientation applied.
+// last: 1 (grey) or 3 (red, green, blue). Alpha is left out and inks are those of Adobe, as
+// Pillow's convert("RGB") has it; of 16 bits the upper 8 are taken. Grey is the luma that a JPEG
+// picture has already, or 0.299 red + 0.587 green + 0.114 blue, rounded as in Pillow. Sizes and
+// regions are those of the picture as it is meant to be seen, EXIF's orientation applied.
 // Nothing here knows of batches or pipelines. Every function is pure: equal bytes in, equal bytes
 // out, on every machine, whatever instructions it has.
 // Threads: any thread; a scratch belongs to one thread at a time.
