@@ -1,5 +1,4 @@
 // shape.c -- other shapes for the same numbers: reshape, one_hot.
-#include <stdlib.h>
 #include <string.h>
 
 #include "actions/targets.h"
@@ -119,9 +118,6 @@ static enum bm_status one_hot_check(const struct one_hot *config, const struct b
     if (!bm_dtype_is_number(config->dtype))
         return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "dtype", text),
                        "expected a type of numbers, got %s", bm_dtype_name(config->dtype));
-    if (config->into != NULL && bm_schema_find(infer->in, config->into) >= 0)
-        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "into", text),
-                       "expected a new name, got %s, which there is already", config->into);
     return BM_OK;
 }
 
@@ -134,24 +130,15 @@ static enum bm_status one_hot_infer(const void *config, struct bm_infer *infer, 
     if (status == BM_OK)
         status =
             bm_target_find(infer, "component", one_hot->component, BM_WANT_LABEL, &plan.in, err);
-    if (status == BM_OK)
-        status = bm_infer_keep_all(infer, err);
     if (status != BM_OK)
         return status;
-    const char *name = one_hot->into == NULL ? one_hot->component : one_hot->into;
     struct bm_component component = {
         .dtype = one_hot->dtype, .ndim = 1, .shape = {(uint64_t)one_hot->classes}};
-    memcpy(component.name, name, strlen(name) + 1);
-    status = bm_infer_write(infer, &component, (int)plan.in, &plan.out, err);
+    status = bm_target_write(infer, plan.in, one_hot->into, &component, false, &plan.out, err);
     if (status != BM_OK)
         return status;
     bm_dtype_put(one_hot->dtype, plan.one, 0, 1.0);
-    struct one_hot_plan *copy = malloc(sizeof *copy);
-    if (copy == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
-    *copy = plan;
-    *ret_plan = copy;
-    return BM_OK;
+    return bm_plan_copy(infer, &plan, sizeof plan, ret_plan, err);
 }
 
 static enum bm_result one_hot_run(struct bm_call *call)

@@ -1,6 +1,7 @@
 #include "actions/targets.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool component_fits(const struct bm_component *component, enum bm_want want)
 {
@@ -120,4 +121,39 @@ enum bm_status bm_targets_plan(struct bm_infer *infer, const struct bm_texts *na
     else
         free(targets);
     return status;
+}
+
+bool bm_names_equal(const struct bm_texts *names, const struct bm_texts *others)
+{
+    bool equal = names->n == others->n;
+    for (unsigned i = 0; i < names->n && equal; i++)
+        equal = strcmp(names->values[i], others->values[i]) == 0;
+    return equal;
+}
+
+enum bm_status bm_target_write(struct bm_infer *infer, unsigned from, const char *into,
+                               struct bm_component *component, bool allocates, unsigned *ret_index,
+                               struct bm_error *err)
+{
+    char text[BM_ERROR_WHERE_MAX];
+    if (into != NULL && bm_schema_find(infer->in, into) >= 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "into", text),
+                       "expected a new name, got %s, which there is already", into);
+    const char *name = into == NULL ? infer->in->components[from].name : into;
+    memcpy(component->name, name, strlen(name) + 1);
+    enum bm_status status = bm_infer_keep_all(infer, err);
+    if (status == BM_OK)
+        status = bm_infer_write(infer, component, allocates ? -1 : (int)from, ret_index, err);
+    return status;
+}
+
+enum bm_status bm_plan_copy(const struct bm_infer *infer, const void *plan, size_t size,
+                            void **ret_plan, struct bm_error *err)
+{
+    void *copy = malloc(size);
+    if (copy == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+    memcpy(copy, plan, size);
+    *ret_plan = copy;
+    return BM_OK;
 }

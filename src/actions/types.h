@@ -8,12 +8,25 @@ extern const struct bm_action_type bm_noop_action; // noop.c
 extern const struct bm_action_type bm_cast_action; // elementwise.c
 extern const struct bm_action_type bm_scale_action;
 extern const struct bm_action_type bm_clip_action;
+extern const struct bm_action_type bm_log1p_action;
 
 extern const struct bm_action_type bm_normalize_action; // normalize.c
 
 extern const struct bm_action_type bm_select_action; // components.c
 extern const struct bm_action_type bm_drop_action;
 extern const struct bm_action_type bm_rename_action;
+
+extern const struct bm_action_type bm_filter_action; // filter.c
+
+extern const struct bm_action_type bm_fill_missing_action; // missing.c
+
+extern const struct bm_action_type bm_bucketise_action; // codes.c
+extern const struct bm_action_type bm_hash_action;
+extern const struct bm_action_type bm_lookup_action;
+
+extern const struct bm_action_type bm_tokenise_action; // sequence.c
+extern const struct bm_action_type bm_pad_sequence_action;
+extern const struct bm_action_type bm_window_action;
 
 extern const struct bm_action_type bm_reshape_action; // shape.c
 extern const struct bm_action_type bm_one_hot_action;
@@ -32,7 +45,8 @@ extern const struct bm_action_type bm_pad_action;
 
 extern const struct bm_action_type bm_flip_action; // image_pixels.c
 extern const struct bm_action_type bm_color_jitter_action;
-extern const struct bm_action_type bm_layout_action;
+
+extern const struct bm_action_type bm_layout_action; // image_layout.c
 
 extern const struct bm_action_type bm_wait_action; // timing.c
 extern const struct bm_action_type bm_burn_action;

@@ -78,12 +78,12 @@ static enum bm_status head_read(const void *data, size_t size, const struct bm_d
     if (status != BM_OK)
         return status;
     if (info->height > BM_IMAGE_SIDE_MAX || info->width > BM_IMAGE_SIDE_MAX)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %d x %d pixels, got %" PRIu32 " x %" PRIu32,
                        BM_IMAGE_SIDE_MAX, BM_IMAGE_SIDE_MAX, info->height, info->width);
     uint64_t npixels = (uint64_t)info->height * info->width;
     if (decode->pixels_max != 0 && npixels > decode->pixels_max)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %" PRIu64 " pixels, got %" PRIu32
                        " x %" PRIu32 " = %" PRIu64,
                        decode->pixels_max, info->height, info->width, npixels);
@@ -229,7 +229,67 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
         status = head_decode(&head, scratch, data, size, &in_file, &pixels, err);
     if (status != BM_OK)
         return status;
-    const struct bm_box box = {rows.inset, columns.inset, (double)region->height / shrink,
-                               (double)region->width / shrink};
-    return bm_resize_box(scratch, &how->resize, &pixels, &box, to, err);
+    const struct bm_axis down = {.size = rows.length,
+                                 .start = rows.inset,
+                                 .length = (double)region->height / shrink,
+                                 .noutputs = to->height,
+                                 .count = to->height};
+    const struct bm_axis across = {.size = columns.length,
+                                   .start = columns.inset,
+                                   .length = (double)region->width / shrink,
+                                   .noutputs = to->width,
+                                   .count = to->width};
+    return bm_resize_axes(scratch, &how->resize, &pixels, &down, &across, to, err);
+}
+
+enum bm_status bm_image_decode_resize_part(struct bm_image_scratch *scratch, const void *data,
+                                           size_t size, const struct bm_decode_resize *how,
+                                           uint32_t height, uint32_t width,
+                                           const struct bm_region *part, const struct bm_pixels *to,
+                                           struct bm_error *err)
+{
+    BM_ASSERT(to->channels == how->decode.channels && (to->channels == 1 || to->channels == 3));
+    BM_ASSERT(to->height == part->height && to->width == part->width);
+    struct head head;
+    enum bm_status status = head_read(data, size, &how->decode, &head, err);
+    if (status != BM_OK)
+        return status;
+    const struct bm_region all = {.height = head.info.height, .width = head.info.width};
+    const unsigned shrink =
+        shrink_of(&head, how, &all, &(struct bm_pixels){.height = height, .width = width});
+    // The whole picture, shrunk; rows and columns as they lie, then upright.
+    struct shrunk rows = shrunk_of(0, head.height, shrink, head.orient.rows_reversed);
+    struct shrunk columns = shrunk_of(0, head.width, shrink, head.orient.columns_reversed);
+    const uint32_t lying_height = rows.length, lying_width = columns.length;
+    if (head.orient.transposed) {
+        struct shrunk swapped = rows;
+        rows = columns;
+        columns = swapped;
+    }
+    struct bm_axis down = {.size = rows.length,
+                           .start = rows.inset,
+                           .length = (double)all.height / shrink,
+                           .noutputs = height,
+                           .first = part->top,
+                           .count = part->height};
+    struct bm_axis across = {.size = columns.length,
+                             .start = columns.inset,
+                             .length = (double)all.width / shrink,
+                             .noutputs = width,
+                             .first = part->left,
+                             .count = part->width};
+    struct bm_region used;
+    bm_axis_reach(&how->resize, &down, &used.top, &used.height);
+    bm_axis_reach(&how->resize, &across, &used.left, &used.width);
+    down.origin = used.top;
+    across.origin = used.left;
+    const struct bm_file_region in_file = {
+        bm_orient_region(&head.orient, &used, lying_height, lying_width), shrink};
+    struct bm_pixels pixels;
+    status = bm_scratch_pixels(scratch, BM_SCRATCH_REGION, used.height, used.width, to->channels,
+                               &pixels, err);
+    if (status == BM_OK)
+        status = head_decode(&head, scratch, data, size, &in_file, &pixels, err);
+    return status == BM_OK ? bm_resize_axes(scratch, &how->resize, &pixels, &down, &across, to, err)
+                           : status;
 }

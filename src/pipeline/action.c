@@ -111,6 +111,12 @@ enum bm_result bm_call_fail(struct bm_call *call, int64_t row, enum bm_status st
     return BM_RESULT_FAIL;
 }
 
+void bm_call_drop(struct bm_call *call, uint64_t row)
+{
+    BM_ASSERT(call->dropped != NULL && row >= call->first && row - call->first < call->count);
+    call->dropped[row] = true;
+}
+
 void bm_call_random(const struct bm_call *call, uint64_t row, struct bm_random *ret_random)
 {
     bm_random_init(ret_random, call->seed, call->in->item_epochs[row], call->in->items[row],

@@ -20,6 +20,8 @@ static const char *action_fault(const struct action *action)
         return "takes a lock or waits";
     if (action->variable != NULL)
         return "adds to a variable, which needs every batch";
+    if (action->drops)
+        return "may leave items out, which a cache does not know of";
     if (action->form == BM_PER_BATCH && !type->alone)
         return "works on whole batches, where an item's result may depend on others";
     return type->caches ? "is a cache, too" : NULL;

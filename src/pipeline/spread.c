@@ -25,6 +25,7 @@ struct bm_spread *bm_spread_new(struct bm_work *work, unsigned step, unsigned np
     struct chain_failure failure = {.error = &unused};
     if (spread == NULL)
         return NULL;
+    dropped_begin(work, &work->pipeline->steps[step]);
     if (chain_init(&spread->chain, work, &work->pipeline->steps[step], &failure) != BM_RESULT_OK) {
         // Taken back, so that one worker may try it: it says what is missing.
         chain_undo(&spread->chain);
@@ -88,8 +89,9 @@ enum bm_result bm_spread_end(struct bm_spread *spread)
         work->error = spread->error;
         work_fail(work, spread->failure.action, spread->failure.row);
     }
+    const struct step *step = spread->chain.step;
     chain_fini(&spread->chain);
     bm_mutex_fini(&spread->mutex);
     free(spread);
-    return result;
+    return result == BM_RESULT_OK ? dropped_end(work, step) : result;
 }

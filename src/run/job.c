@@ -267,10 +267,13 @@ static void job_sleep_over(struct bm_timer *timer)
 static void job_deferred_finish(struct bm_deferred *deferred, enum bm_result result)
 {
     struct bm_job *job = BM_CONTAINER(deferred, struct bm_job, deferred);
-    struct bm_executor *executor = job->stream->scheduler->executor;
+    struct bm_scheduler *scheduler = job->stream->scheduler;
+    struct bm_executor *executor = scheduler->executor;
+    atomic_fetch_add_explicit(&scheduler->nfinishing, 1, memory_order_relaxed);
     executor->enter(executor);
     job_resume(job, result);
     executor->leave(executor);
+    atomic_fetch_sub_explicit(&scheduler->nfinishing, 1, memory_order_release);
 }
 
 // ---- On a worker, without the mutex ----
@@ -364,13 +367,13 @@ bool bm_job_step(struct bm_job *job)
         spread_run(job);
         return true; // bm_job_begin() says whether there is more
     }
-    uint64_t began_ns = spread_clock(job);
+    uint64_t began_ns = spread_clock(job), nrows = job->outcome->work.batch.nitems;
     enum bm_result result = bm_work_step(&job->outcome->work, job->step);
     if (result == BM_RESULT_PENDING) {
         job->result = result;
         return false; // job_resume() says when it finished
     }
-    spread_measure(job, began_ns, job->outcome->nitems);
+    spread_measure(job, began_ns, nrows);
     return job_step_over(job, result);
 }
 

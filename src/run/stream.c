@@ -375,6 +375,8 @@ static void stream_judge(struct bm_stream *stream, struct bm_job *job)
         outcome->finished_ns = clock->now_ns(clock);
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
+        outcome->nitems = outcome->work.batch.nitems; // without those that were left out
+        outcome->epoch = outcome->work.epoch;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
     } else if (job->result == BM_RESULT_FAIL) {
         outcome->kind = BM_OUTCOME_FAILED;

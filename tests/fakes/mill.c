@@ -171,6 +171,30 @@ static const struct bm_action_type crack_type = {.name = "crack",
                                                  .infer = keep_all,
                                                  .run = crack_run};
 
+static enum bm_status sieve_infer(const void *config, struct bm_infer *infer, void **ret_plan,
+                                  struct bm_error *err)
+{
+    infer->drops = true;
+    return keep_all(config, infer, ret_plan, err);
+}
+static enum bm_result sieve_run(struct bm_call *call)
+{
+    const struct mill_config *config = call->config;
+    for (uint64_t i = call->first; i < call->first + call->count; i++) {
+        if (call->in->items[i] % (uint64_t)config->amount == (uint64_t)config->amount - 1)
+            bm_call_drop(call, i);
+    }
+    return BM_RESULT_OK;
+}
+static const struct bm_action_type sieve_type = {.name = "sieve",
+                                                 .doc = "Leaves out some items.",
+                                                 .form = BM_PER_ITEM,
+                                                 .params = amount_params,
+                                                 .nparams = 1,
+                                                 .config_bytes = sizeof(struct mill_config),
+                                                 .infer = sieve_infer,
+                                                 .run = sieve_run};
+
 static enum bm_status draw_infer(const void *config, struct bm_infer *infer, void **ret_plan,
                                  struct bm_error *err)
 {
@@ -323,9 +347,9 @@ static const struct bm_action_type sum_type = {
 
 void mill_register(struct bm_registry *registry)
 {
-    const struct bm_action_type *actions[] = {&step_type, &add_type,   &draw_type, &nap_type,
-                                              &hand_type, &fail_type,  &skip_type, &end_type,
-                                              &sum_type,  &shift_type, &mix_type,  &crack_type};
+    const struct bm_action_type *actions[] = {
+        &step_type, &add_type, &draw_type,  &nap_type, &hand_type,  &fail_type, &skip_type,
+        &end_type,  &sum_type, &shift_type, &mix_type, &crack_type, &sieve_type};
     assert_int_equal(bm_registry_add_source(registry, &count_type, NULL), BM_OK);
     for (unsigned i = 0; i < sizeof actions / sizeof actions[0]; i++)
         assert_int_equal(bm_registry_add_action(registry, actions[i], NULL), BM_OK);

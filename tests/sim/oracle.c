@@ -33,7 +33,8 @@ static const struct {
      "[{step: {}, use_lock: gpu}, {fail: {seq: 7}, use_lock: disk}, {add: {amount: 1}}]"},
     {"skipping", "[{skip: {seq: 3}}, {step: {}, use_lock: disk}, draw, sum]"},
     {"ending", "[draw, {end: {seq: 9}}, {step: {}, use_lock: gpu}]"},
-    {"spread", "[mix, {shift: {amount: 2}}, {mix: {}, use_lock: disk}, {crack: {amount: 9}}, sum]"},
+    {"spread", "[mix, {shift: {amount: 2}}, {sieve: {amount: 6}}, {mix: {}, use_lock: disk}, "
+               "{crack: {amount: 9}}, sum]"},
 };
 enum { NPIPELINES = sizeof pipelines / sizeof pipelines[0] };
 

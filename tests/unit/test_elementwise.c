@@ -1,4 +1,4 @@
-// What cast, scale, normalize and clip promise, in real pipelines.
+// What cast, scale, normalize, clip and log1p promise, in real pipelines.
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -367,6 +367,60 @@ static void clip_refuses_bounds_that_mean_nothing(void **state)
     build("[clip: {components: l, max: 9007199254740992}]");
 }
 
+// ---- log1p ----
+
+// numpy 1.24.2: np.log1p(x); 1 unit in the last place may differ (NumPy's float32 of 0.25 is not
+// the nearest).
+static void log1p_is_that_of_numpy(void **state)
+{
+    (void)state;
+    static const double values[] = {0.0,
+                                    1e-10,
+                                    -1e-10,
+                                    0.5,
+                                    -0.5,
+                                    1.0,
+                                    2.718281828459045,
+                                    100.0,
+                                    1e300,
+                                    -0.9999999999999999,
+                                    3e-5,
+                                    0.41421356237309515};
+    static const double expected[] = {0x0.0p+0,
+                                      0x1.b7cdfd9d1d693p-34,
+                                      -0x1.b7cdfd9dda4e3p-34,
+                                      0x1.9f323ecbf984cp-2,
+                                      -0x1.62e42fefa39efp-1,
+                                      0x1.62e42fefa39efp-1,
+                                      0x1.5031eafefb049p+0,
+                                      0x1.275e2271bba31p+2,
+                                      0x1.5963447f87fb5p+9,
+                                      -0x1.25e4f7b2737fap+5,
+                                      0x1.f74f16101d066p-16,
+                                      0x1.62e42fefa39f0p-2};
+    static const float narrow[] = {0.25f, 7, 1e-6f, -0.75f, 123456, -1, -2, -0.0f};
+    static const float narrow_expected[] = {0x1.c8ff7ep-3f, 0x1.0a2b24p+1f, 0x1.0c6f72p-20f,
+                                            -0x1.62e43p+0f, 0x1.772820p+3f};
+    action_fixture_give(COUNT(values),
+                        &(struct given){.name = "x", .dtype = BM_FLOAT64, .values = values}, 1);
+    build("[log1p: {components: x}]");
+    assert_int_equal(action_fixture_run(&fixture, COUNT(values), 0), BM_RESULT_OK);
+    const double *x = action_fixture_values(&fixture, "x");
+    for (unsigned i = 0; i < COUNT(values); i++) {
+        if (!(fabs(x[i] - expected[i]) <= fabs(expected[i]) * 0x1p-52))
+            fail_msg("log1p(%.17g): expected %a, got %a", values[i], expected[i], x[i]);
+    }
+    give_floats(narrow, COUNT(narrow));
+    build("[log1p: {components: x}]");
+    assert_int_equal(action_fixture_run(&fixture, COUNT(narrow), 0), BM_RESULT_OK);
+    const float *y = action_fixture_values(&fixture, "x");
+    for (unsigned i = 0; i < 5; i++)
+        assert_in_range(bits_of(y[i]), bits_of(narrow_expected[i]) - 1,
+                        bits_of(narrow_expected[i]) + 1);
+    assert_true(y[0] == 0x1.c8ff7cp-3f && y[5] == -INFINITY);
+    assert_true(isnan(y[6]) && y[7] == 0 && signbit(y[7]));
+}
+
 // ---- All ----
 
 static void the_bytes_do_not_depend_on_the_tile_or_the_batch(void **state)
@@ -431,6 +485,7 @@ int main(void)
         TEST(clip_limits_every_dtype_of_numbers),
         TEST(clip_keeps_nan_and_the_ends_of_a_type),
         TEST(clip_refuses_bounds_that_mean_nothing),
+        TEST(log1p_is_that_of_numpy),
         TEST(the_bytes_do_not_depend_on_the_tile_or_the_batch),
         TEST(running_out_of_memory_is_an_error_of_its_own),
     };

@@ -450,10 +450,10 @@ static void too_many_pixels_are_refused_before_they_are_decoded(void **state)
     const struct bm_decode enough = {.channels = 1, .pixels_max = 1200};
     assert_int_equal(bm_image_probe(file, size, &enough, &info, &error), BM_OK);
     const struct bm_decode few = {.channels = 1, .pixels_max = 1199};
-    refuse(bm_image_probe(file, size, &few, &info, &error), BM_RESOURCE_EXHAUSTED,
+    refuse(bm_image_probe(file, size, &few, &info, &error), BM_OUT_OF_RANGE,
            "expected a picture of at most 1199 pixels, got 30 x 40 = 1200");
     unsigned char pixel;
-    refuse(decode(&few, &(struct bm_region){0, 0, 1, 1}, &pixel), BM_RESOURCE_EXHAUSTED, "1199");
+    refuse(decode(&few, &(struct bm_region){0, 0, 1, 1}, &pixel), BM_OUT_OF_RANGE, "1199");
 }
 
 static void regions_outside_of_the_picture_are_refused(void **state)

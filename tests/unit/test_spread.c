@@ -9,6 +9,7 @@
 enum { NITEMS = 60, BATCH_SIZE = 20, NBATCHES = 3, NWORKERS_MAX = 8, NSEEDS = 200 };
 
 #define CHAIN "[mix, {shift: {amount: 2}}, mix, {mix: {}, use_lock: gpu}]"
+#define SIEVED "[mix, {sieve: {amount: 3}}, mix, {mix: {}, use_lock: gpu}]"
 #define CRACKED "[mix, {crack: {amount: 7}}, {shift: {amount: 2}}, {crack: {amount: 5}}]"
 
 // ---- Pieces, in any order ----
@@ -155,6 +156,17 @@ static void the_bytes_are_equal_for_every_number_of_workers(void **state)
     }
 }
 
+static void items_are_left_out_alike_for_every_number_of_workers(void **state)
+{
+    (void)state;
+    uint64_t expected = drain(SIEVED, 1, 1, 0);
+    assert_true(drain(CHAIN, 1, 1, 0) != expected);
+    for (uint64_t seed = 0; seed < NSEEDS; seed++) {
+        for (unsigned nworkers = 1; nworkers <= NWORKERS_MAX; nworkers++)
+            assert_true(drain(SIEVED, nworkers, seed, (unsigned)(seed % 4)) == expected);
+    }
+}
+
 static uint64_t takes_1000(const struct bm_job *job)
 {
     (void)job;
@@ -215,6 +227,7 @@ int main(void)
         cmocka_unit_test(the_first_row_that_fails_is_the_failure),
         cmocka_unit_test(what_depends_on_the_whole_batch_is_not_spread),
         cmocka_unit_test(the_bytes_are_equal_for_every_number_of_workers),
+        cmocka_unit_test(items_are_left_out_alike_for_every_number_of_workers),
         cmocka_unit_test(idle_workers_help),
         cmocka_unit_test(a_stream_that_closes_in_the_middle_leaves_nothing_behind),
     };
