@@ -1,7 +1,7 @@
 // scratch.h -- what a thread keeps from one picture to the next. Layer: image (may include base).
 //
-// Each use has its own memory, which grows to the largest picture seen and is not given back
-// before the end: asking for pages anew costs as much as half of the decoding.
+// Each use has its own memory, which grows with the largest picture seen: asking for pages anew
+// costs as much as half of the decoding. What a huge picture took is given back after it.
 // Threads: one thread at a time.
 #pragma once
 #include "image/image.h"
