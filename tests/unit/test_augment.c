@@ -33,7 +33,14 @@ static void run(const char *actions, uint64_t batch_size)
         fail_msg("%s: %s: %s", actions, fixture.work.error.where, fixture.work.error.text);
 }
 
-enum { NITEMS = 6, HEIGHT = 5, WIDTH = 7, CHANNELS = 3, PIXELS = HEIGHT * WIDTH };
+enum {
+    NITEMS = 6,
+    HEIGHT = 5,
+    WIDTH = 7,
+    CHANNELS = 3,
+    PIXELS = HEIGHT * WIDTH,
+    ELEMENTS = CHANNELS * HEIGHT * WIDTH
+};
 
 static uint8_t hwc[NITEMS][HEIGHT][WIDTH][CHANNELS];
 static float chw[NITEMS][CHANNELS][HEIGHT][WIDTH];
@@ -45,7 +52,7 @@ static void give(void)
 {
     for (unsigned i = 0; i < NITEMS; i++) {
         memset(hwc[i], (int)(i + 1), sizeof hwc[i]);
-        for (unsigned k = 0; k < CHANNELS * PIXELS; k++)
+        for (unsigned k = 0; k < ELEMENTS; k++)
             (&chw[i][0][0][0])[k] = (float)(i + 1);
         labels[i][0] = i;
         labels[i][1] = 1;
@@ -121,7 +128,7 @@ static void channels_may_come_first_and_have_values_of_their_own(void **state)
         struct bm_random random = random_of(item, 0);
         (void)bm_random_uniform(&random);
         uint64_t y = bm_random_below(&random, HEIGHT), x = bm_random_below(&random, WIDTH);
-        for (uint64_t i = 0; i < CHANNELS * PIXELS; i++) {
+        for (uint64_t i = 0; i < ELEMENTS; i++) {
             uint64_t c = i / PIXELS, row = i % PIXELS / WIDTH, column = i % WIDTH;
             bool cut = inside(row, y, 3) && inside(column, x, 3);
             assert_true(planes[item][c][row][column] == (cut ? values[c] : (float)(item + 1)));
@@ -191,8 +198,8 @@ static void items_are_mixed_with_the_one_before(void **state)
             assert_true(fabs(mixed[2 * item + 1] - 1) < 1e-15);
             float own = (float)lam, rest = (float)(1 - lam);
             float expected = (float)(item + 1) * own + (float)(before + 1) * rest;
-            assert_true(pixels[item * CHANNELS * PIXELS] == expected);
-            assert_true(pixels[(item + 1) * CHANNELS * PIXELS - 1] == expected);
+            assert_true(pixels[item * ELEMENTS] == expected);
+            assert_true(pixels[(item + 1) * ELEMENTS - 1] == expected);
             assert_int_equal(half[item],
                              bm_half_from_float((float)item * own + (float)before * rest));
         }
