@@ -1,6 +1,8 @@
-# What a user gets: the program, the client library with its header, and two ways to find them.
+# What a user gets: the program with the header of plug-ins, the client library with its own, and
+# two ways to find them.
 if(TARGET batchmill_cli)
     install(TARGETS batchmill_cli RUNTIME)
+    install(DIRECTORY src/plugin/include/ TYPE INCLUDE)
 endif()
 if(TARGET libbatchmill)
     include(CMakePackageConfigHelpers)

@@ -11,11 +11,12 @@
 #include "base/name.h"
 #include "base/size.h"
 #include "pipeline/params.h"
+#include "plugin/plugin.h"
 
 #define DEFAULT_LISTEN "tcp://127.0.0.1:7310"
 
 struct settings { // the top level of the file
-    struct bm_texts listen;
+    struct bm_texts listen, plugins;
     int64_t workers;
     char *token_file;
     const struct bm_value *memory, *tls, *sources, *pipelines;
@@ -32,6 +33,8 @@ static const struct bm_param settings_params[] = {
              .doc = "a file of mode 0600 with the token that clients must have; default none"),
     BM_PARAM(struct settings, tls, BM_PARAM_VALUE,
              .doc = "{certificate: FILE, key: FILE, client_ca: FILE} for tls+tcp://"),
+    BM_PARAM(struct settings, plugins, BM_PARAM_TEXTS,
+             .doc = "shared objects with actions and sources of your own, or folders of *.so"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
     BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
              .doc = "name: {source: name, actions: [...]}"),
@@ -85,7 +88,7 @@ static enum bm_status config_read_memory(const struct bm_value *memory, uint64_t
 // ---- Sources and pipelines ----
 
 struct loader {
-    const struct bm_registry *registry;
+    struct bm_registry *registry;
     const char *directory;
     struct bm_error *err;
     unsigned nsources;
@@ -186,6 +189,20 @@ static enum bm_status config_build(struct loader *loader, const struct settings 
     return status;
 }
 
+static enum bm_status config_load_plugins(const struct loader *loader,
+                                          const struct bm_texts *plugins)
+{
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < plugins->n && status == BM_OK; i++) {
+        char *path = bm_source_path(loader->directory, plugins->values[i]);
+        status = path == NULL
+                     ? bm_fail(loader->err, BM_RESOURCE_EXHAUSTED, "plugins", "out of memory")
+                     : bm_plugins_load(loader->registry, path, loader->err);
+        free(path);
+    }
+    return status;
+}
+
 // As a path from the configuration's folder; NULL stays NULL.
 static enum bm_status config_take_path(const char *directory, const char *given, char **ret_path,
                                        struct bm_error *err)
@@ -279,7 +296,7 @@ static char *config_directory(const char *path)
 }
 
 static enum bm_status config_read(const struct bm_value *root, const char *path,
-                                  const struct bm_registry *registry, struct bm_config *config,
+                                  struct bm_registry *registry, struct bm_config *config,
                                   struct bm_error *err)
 {
     char *directory = config_directory(path);
@@ -302,13 +319,15 @@ static enum bm_status config_read(const struct bm_value *root, const char *path,
     if (status == BM_OK)
         status = config_read_tls(settings.tls, directory, &config->tls, err);
     if (status == BM_OK)
+        status = config_load_plugins(&loader, &settings.plugins);
+    if (status == BM_OK)
         status = config_build(&loader, &settings, config);
     bm_params_free(settings_params, COUNT(settings_params), &settings);
     free(directory);
     return status;
 }
 
-enum bm_status bm_config_load(const char *path, const struct bm_registry *registry,
+enum bm_status bm_config_load(const char *path, struct bm_registry *registry,
                               struct bm_config *ret_config, struct bm_error *err)
 {
     struct bm_buffer text;

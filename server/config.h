@@ -20,9 +20,9 @@ struct bm_config {
     struct bm_catalog *catalog;
 };
 
-// Reads the file, opens its sources and builds its pipelines. Relative paths are meant from the
-// file's folder.
-enum bm_status bm_config_load(const char *path, const struct bm_registry *registry,
+// Reads the file, loads its plug-ins into the registry, opens its sources and builds its pipelines.
+// Relative paths are meant from the file's folder.
+enum bm_status bm_config_load(const char *path, struct bm_registry *registry,
                               struct bm_config *ret_config, struct bm_error *err);
 void bm_config_fini(struct bm_config *config); // an all-zero config is fine
 

@@ -11,7 +11,7 @@ import sys
 LINES_MAX, COLUMNS_MAX = 800, 100
 
 # Folder -> what a file there may include in quotes, besides its own folder.
-SRC = ("base/", "net/", "image/", "data/", "pipeline/", "actions/", "sources/", "run/")
+SRC = ("base/", "net/", "image/", "data/", "pipeline/", "actions/", "sources/", "plugin/", "run/")
 MAY_INCLUDE = {
     "src/base": (),
     "src/net": ("base/",),
@@ -21,6 +21,7 @@ MAY_INCLUDE = {
     "src/actions": ("base/", "image/", "data/", "pipeline/"),
     "src/sources": ("base/", "data/", "pipeline/"),
     "src/run": ("base/", "data/", "pipeline/"),
+    "src/plugin": ("base/", "data/", "pipeline/"),
     "server": SRC + ("batchmill/v1/",),
     "client/c": ("base/", "net/", "data/dtype.h", "batchmill/client.h", "batchmill/v1/"),
     "client/cli": SRC + ("server/", "batchmill/client.h"),
@@ -32,6 +33,7 @@ ONLY_IN = {
     r"<nng/.*>": r"server/transport\w*\.[ch]|client/c/transport\w*\.[ch]|server/http\.c|tests/.*",
     r"<pthread\.h>": r"src/base/(mutex|thread)\.[ch]|src/run/pool\.c|tests/.*",
     r"<threads\.h>": r"",
+    r"<dlfcn\.h>": r"src/plugin/load\.c",
     r".*\.pb-c\.h.": r"server/codec\w*\.[ch]|server/position\.c|client/c/codec\w*\.[ch]|tests/.*",
     r"<protobuf-c/.*>": r"server/codec\w*\.[ch]|client/c/codec\w*\.[ch]|tests/.*",
     r"<yaml\.h>": r"server/config_yaml\.c",

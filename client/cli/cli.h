@@ -24,6 +24,7 @@ int cli_gen(int argc, char **argv);
 int cli_next(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_trace(int argc, char **argv);
+int cli_plugin(int argc, char **argv);
 int cli_export(int argc, char **argv);
 
 // ---- types.c ----

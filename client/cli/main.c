@@ -22,6 +22,7 @@ static const struct {
     {"next", cli_next, "take the next batch of a cursor that lives on the server"},
     {"run", cli_run, "drain a pipeline on the server and print counts and variables"},
     {"trace", cli_trace, "record which batch was in which action when"},
+    {"plugin", cli_plugin, "check a plug-in with actions and sources of your own"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof commands[0] };
 

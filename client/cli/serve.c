@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/cli/cli.h"
+#include "plugin/plugin.h"
 #include "server/server.h"
 
 enum {
@@ -26,17 +27,19 @@ enum {
     KEY_TLS_CLIENT_CA,
     KEY_LOG_FORMAT,
     KEY_LOG_LEVEL,
-    KEY_DRAIN
+    KEY_DRAIN,
+    KEY_PLUGINS
 };
 
-enum { STOP_SECONDS_MAX = 10 };
+enum { STOP_SECONDS_MAX = 10, PLUGINS_MAX = 64 };
 
 struct serve {
     const char *config, *token_file;
     struct bm_token token; // size 0: none
     struct bm_tls_files tls;
     const char *listen[BM_LISTEN_MAX];
-    unsigned nlisten, workers;
+    const char *plugins[PLUGINS_MAX];
+    unsigned nlisten, nplugins, workers;
     bool has_workers, has_memory, check, insecure, no_shared_memory, json;
     uint64_t memory_bytes, drain_seconds;
     enum bm_log_level level;
@@ -61,6 +64,10 @@ static const struct argp_option serve_options[] = {
      0},
     {"no-shared-memory", KEY_NO_SHARED, NULL, 0,
      "send every batch by the socket, also to clients on this host", 0},
+    {"plugins", KEY_PLUGINS, "PATH", 0,
+     "beside the configuration's: a shared object with actions and sources, or a folder of *.so; "
+     "may be repeated",
+     0},
     {"drain", KEY_DRAIN, "SECONDS", 0,
      "after SIGTERM, wait this long for open streams; default 30. A second signal ends at once", 0},
     {"log-format", KEY_LOG_FORMAT, "text|json", 0, "default text (logfmt), on standard error", 0},
@@ -87,6 +94,13 @@ static void serve_listen(struct serve *serve, struct argp_state *state, const ch
     serve->listen[serve->nlisten++] = url;
 }
 
+static void serve_plugins(struct serve *serve, struct argp_state *state, const char *path)
+{
+    if (serve->nplugins == PLUGINS_MAX)
+        argp_error(state, "--plugins: at most %d paths", PLUGINS_MAX);
+    serve->plugins[serve->nplugins++] = path;
+}
+
 static void serve_set_config(struct serve *serve, struct argp_state *state, const char *path)
 {
     if (serve->config != NULL)
@@ -105,6 +119,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_LISTEN:
         serve_listen(serve, state, arg);
+        return 0;
+    case KEY_PLUGINS:
+        serve_plugins(serve, state, arg);
         return 0;
     case KEY_WORKERS:
         serve->workers = (unsigned)cli_number(state, "workers", arg, 0, 1024);
@@ -261,6 +278,8 @@ static enum bm_status serve_load(struct serve *serve, struct bm_registry **regis
                                  struct bm_config *config, struct bm_error *err)
 {
     enum bm_status status = cli_registry_new(registry, err);
+    for (unsigned i = 0; i < serve->nplugins && status == BM_OK; i++)
+        status = bm_plugins_load(*registry, serve->plugins[i], err);
     if (status == BM_OK)
         status = bm_config_load(serve->config, *registry, config, err);
     const char *token_file = serve->token_file != NULL ? serve->token_file : config->token_file;

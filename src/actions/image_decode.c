@@ -42,6 +42,7 @@ static const struct bm_param decode_params[] = {
 struct plan {
     struct bm_decode how;
     const struct bm_window_kind *kind; // of the step that it is joined with; NULL: alone
+    struct bm_window_config window;    // of that
     int name;                          // index of a component that names items, or -1
     unsigned n;
     struct bm_image_target targets[]; // of bytes, so that they have no size
@@ -59,17 +60,17 @@ static enum bm_status plan_new(const struct decode_image *config, const struct b
         return status;
     struct plan *plan = calloc(1, sizeof *plan + found->n * sizeof plan->targets[0]);
     if (plan == NULL) {
-        status = bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        bm_fail(err, BM_RESOURCE_EXHAUSTED, infer->where, "out of memory");
+        status = BM_RESOURCE_EXHAUSTED;
         goto out;
     }
     for (plan->n = 0; plan->n < found->n; plan->n++) {
         const struct bm_component *image = &infer->in->components[found->components[plan->n]];
         if (image->dtype != BM_BYTES) {
-            status =
-                bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
-                        "expected a component of bytes, each the content of a file, got %s "
-                        "of %s",
-                        image->name, bm_dtype_name(image->dtype));
+            bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
+                    "expected a component of bytes, each the content of a file, got %s of %s",
+                    image->name, bm_dtype_name(image->dtype));
+            status = BM_INVALID_ARGUMENT;
             goto out;
         }
         plan->targets[plan->n].image = found->components[plan->n];
@@ -128,7 +129,7 @@ static enum bm_status decode_infer(const void *config, struct bm_infer *infer, v
                                    struct bm_error *err)
 {
     const struct decode_image *decode = config;
-    struct plan *plan;
+    struct plan *plan = NULL;
     infer->must_join = decode->dct_scale;
     infer->drops = decode->broken == BROKEN_DROP;
     enum bm_status status = plan_new(decode, infer, &plan, err);
@@ -147,14 +148,14 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
 {
     const struct bm_joined *joined = config;
     const struct decode_image *decode = joined->configs[0];
-    struct plan *plan;
+    struct plan *plan = NULL;
     infer->drops = decode->broken == BROKEN_DROP;
     enum bm_status status = plan_new(decode, infer, &plan, err);
     if (status != BM_OK)
         return status;
-    plan->kind = bm_window_kind_of(joined->types[1]);
+    plan->kind = bm_window_of(joined->types[1], joined->configs[1], &plan->window);
     for (unsigned i = 0; i < plan->n; i++)
-        plan->targets[i].to_size = plan->kind->size(joined->configs[1], (struct bm_image_size){0});
+        plan->targets[i].to_size = plan->kind->size(&plan->window, (struct bm_image_size){0});
     status = plan_infer(plan, infer, err);
     if (status == BM_OK)
         *ret_plan = plan;
@@ -165,7 +166,7 @@ static enum bm_status joined_infer(const void *config, struct bm_infer *infer, v
 
 // ---- In a call ----
 
-// What becomes of the batch because of a file that cannot be decoded.
+// What becomes of the batch because of a file that cannot be decoded; OK: it loses that item.
 static enum bm_result decode_broken(struct bm_call *call, const struct decode_image *config,
                                     uint64_t row, const struct bm_error *error)
 {
@@ -264,20 +265,26 @@ static enum bm_result decode_run(struct bm_call *call)
 // ---- Joined ----
 
 static enum bm_status window_decode(struct bm_image_scratch *scratch, const struct bm_call *call,
-                                    const struct file *file, const struct bm_region *region,
+                                    const struct file *file, const struct bm_window *window,
                                     const struct bm_pixels *to, struct bm_error *err)
 {
     const struct bm_joined *joined = call->config;
-    const struct decode_image *config = joined->configs[0];
-    const struct bm_window_config *window = joined->configs[1];
+    const struct plan *plan = call->plan;
     const struct bm_decode_resize how = {
-        .decode = ((const struct plan *)call->plan)->how,
-        .resize = {(enum bm_filter)window->filter, window->antialias},
-        .scale_in_dct = config->dct_scale,
+        .decode = plan->how,
+        .resize = {(enum bm_filter)plan->window.filter, plan->window.antialias},
+        .scale_in_dct = ((const struct decode_image *)joined->configs[0])->dct_scale,
     };
-    if (region->height == to->height && region->width == to->width)
-        return bm_image_decode(scratch, file->data, file->size, &how.decode, region, to, err);
-    return bm_image_decode_resize(scratch, file->data, file->size, &how, region, to, err);
+    struct bm_region region = window->from;
+    if (!bm_window_resizes(window)) {
+        region = (struct bm_region){region.top + window->part.top, region.left + window->part.left,
+                                    window->part.height, window->part.width};
+        return bm_image_decode(scratch, file->data, file->size, &how.decode, &region, to, err);
+    }
+    if (window->part.height == window->scaled.height && window->part.width == window->scaled.width)
+        return bm_image_decode_resize(scratch, file->data, file->size, &how, &region, to, err);
+    return bm_image_decode_resize_part(scratch, file->data, file->size, &how, window->scaled.height,
+                                       window->scaled.width, &window->part, to, err);
 }
 
 static enum bm_result joined_row(struct bm_call *call, struct bm_image_scratch *scratch,
@@ -293,12 +300,12 @@ static enum bm_result joined_row(struct bm_call *call, struct bm_image_scratch *
     if (file_open(call, plan, target, row, &file, &error) != BM_OK)
         goto broken;
     call->position++; // it draws, and answers for pictures that do not fit
-    if (!bm_window_choose(call, plan->kind, joined->configs[1], row, file.pixels, target->to_size,
+    if (!bm_window_choose(call, plan->kind, &plan->window, row, file.pixels, target->to_size,
                           &window))
         return BM_RESULT_FAIL;
     call->position--;
-    struct bm_pixels to = bm_window_open(joined->configs[1], &window, &out);
-    if (window_decode(scratch, call, &file, &window.from, &to, &error) == BM_OK)
+    struct bm_pixels to = bm_window_open(&plan->window, &window, &out);
+    if (window_decode(scratch, call, &file, &window, &to, &error) == BM_OK)
         return BM_RESULT_OK;
 broken:
     memset(out.data, 0, out.height * out.stride);
@@ -327,22 +334,16 @@ static const struct bm_action_type joined_type = {
     .run = joined_run,
 };
 
-static bool names_equal(const struct bm_texts *names, const struct bm_texts *others)
+static const struct bm_action_type *decode_join(const struct bm_schema *in, const void *config,
+                                                const struct bm_action_type *next,
+                                                const void *next_config)
 {
-    bool equal = names->n == others->n;
-    for (unsigned i = 0; i < names->n && equal; i++)
-        equal = strcmp(names->values[i], others->values[i]) == 0;
-    return equal;
-}
-
-static const struct bm_action_type *
-decode_join(const void *config, const struct bm_action_type *next, const void *next_config)
-{
+    (void)in;
     const struct decode_image *decode = config;
-    const struct bm_window_config *window = next_config;
-    const struct bm_window_kind *kind = bm_window_kind_of(next);
-    if (kind == NULL || !kind->fixed(window) || (decode->dct_scale && !kind->resizes) ||
-        !names_equal(&decode->components, &window->components))
+    struct bm_window_config window;
+    const struct bm_window_kind *kind = bm_window_of(next, next_config, &window);
+    if (kind == NULL || !kind->fixed(&window) || (decode->dct_scale && !kind->resizes) ||
+        !bm_names_equal(&decode->components, &window.components))
         return NULL;
     return &joined_type;
 }

@@ -1,5 +1,4 @@
-// image_pixels.c -- what changes the pixels of pictures and not their size: flip, color_jitter,
-// layout.
+// image_pixels.c -- what changes the pixels of pictures and not their size: flip, color_jitter.
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +56,7 @@ struct flip {
 
 static const struct bm_param flip_params[] = {
     BM_PARAM_COMPONENTS(struct flip,
-                        "the pictures: one name or a list; an item's are flipped together"),
+                        "the pictures: one name or a list; all of an item are flipped together"),
     BM_PARAM(struct flip, axis, BM_PARAM_CHOICE, .fallback = "horizontal",
              .choices = {[AXIS_HORIZONTAL] = "horizontal", [AXIS_VERTICAL] = "vertical"},
              .doc = "horizontal: left becomes right; vertical: top becomes bottom"),
@@ -119,7 +118,7 @@ struct color_jitter {
 
 static const struct bm_param jitter_params[] = {
     BM_PARAM_COMPONENTS(struct color_jitter,
-                        "the pictures: one name or a list; an item's all change alike"),
+                        "the pictures: one name or a list; all of an item change alike"),
     BM_PARAM(struct color_jitter, brightness, BM_PARAM_FLOATS, .doc = JITTER_DOC),
     BM_PARAM(struct color_jitter, contrast, BM_PARAM_FLOATS, .doc = JITTER_DOC),
     BM_PARAM(struct color_jitter, saturation, BM_PARAM_FLOATS, .doc = JITTER_DOC),
@@ -253,97 +252,4 @@ const struct bm_action_type bm_color_jitter_action = {
     .config_bytes = sizeof(struct color_jitter),
     .infer = jitter_infer,
     .run = jitter_run,
-};
-
-// ---- layout ----
-
-enum { LAYOUT_CHW, LAYOUT_HWC };
-
-struct layout {
-    struct bm_texts components;
-    int to;
-};
-
-static const struct bm_param layout_params[] = {
-    BM_PARAM_COMPONENTS(struct layout, "numbers of three axes: one name or a list"),
-    BM_PARAM(struct layout, to, BM_PARAM_CHOICE, .required = true,
-             .choices = {[LAYOUT_CHW] = "chw", [LAYOUT_HWC] = "hwc"},
-             .doc = "chw: channels first, as PyTorch has them; hwc: channels last again"),
-};
-
-static enum bm_status layout_infer(const void *config, struct bm_infer *infer, void **ret_plan,
-                                   struct bm_error *err)
-{
-    const struct layout *layout = config;
-    struct bm_targets *targets = NULL;
-    char text[BM_ERROR_WHERE_MAX];
-    enum bm_status status =
-        bm_targets_find(infer, &layout->components, BM_WANT_NUMBER, &targets, err);
-    if (status != BM_OK)
-        return status;
-    status = bm_infer_keep_all(infer, err);
-    for (unsigned i = 0; i < targets->n && status == BM_OK; i++) {
-        const struct bm_component *before = &infer->in->components[targets->components[i]];
-        struct bm_component after = *before;
-        unsigned index;
-        if (before->ragged || before->ndim != 3) {
-            struct bm_buffer got;
-            bm_buffer_init(&got);
-            bm_component_print(before, &got);
-            status =
-                bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "components", text),
-                        "expected pictures of one size, %s, got %s%s",
-                        layout->to == LAYOUT_CHW ? "[height, width, channels]"
-                                                 : "[channels, height, width]",
-                        bm_buffer_text(&got), before->ragged ? ": resize or crop them first" : "");
-            bm_buffer_fini(&got);
-            break;
-        }
-        unsigned shift = layout->to == LAYOUT_CHW ? 2 : 1; // the axis that becomes the first
-        for (unsigned axis = 0; axis < 3; axis++)
-            after.shape[axis] = before->shape[(axis + shift) % 3];
-        status = bm_infer_write(infer, &after, -1, &index, err); // not where it is read from
-    }
-    if (status == BM_OK)
-        *ret_plan = targets;
-    else
-        free(targets);
-    return status;
-}
-
-static enum bm_result layout_run(struct bm_call *call)
-{
-    const struct layout *layout = call->config;
-    const struct bm_targets *targets = call->plan;
-    for (unsigned i = 0; i < targets->n; i++) {
-        unsigned c = targets->components[i];
-        const struct bm_component *before = &call->in->schema->components[c];
-        size_t size = bm_dtype_size(before->dtype);
-        for (uint64_t row = call->first; row < call->first + call->count; row++) {
-            uint64_t n;
-            const unsigned char *from = bm_batch_rows(call->in, c, row, 1, &n);
-            unsigned char *to = bm_batch_rows(call->out, c, row, 1, &n);
-            if (n == 0)
-                continue;
-            if (layout->to == LAYOUT_CHW)
-                bm_image_to_planes(from, to, n / before->shape[2], (unsigned)before->shape[2],
-                                   size);
-            else
-                bm_image_from_planes(from, to, n / before->shape[0], (unsigned)before->shape[0],
-                                     size);
-        }
-    }
-    return BM_RESULT_OK;
-}
-
-const struct bm_action_type bm_layout_action = {
-    .name = "layout",
-    .doc = "Moves the channels of pictures, or of any numbers of three axes: [height, width, "
-           "channels] becomes [channels, height, width], or the other way round.",
-    .form = BM_PER_ITEM,
-    .params = layout_params,
-    .nparams = sizeof layout_params / sizeof layout_params[0],
-    .config_bytes = sizeof(struct layout),
-    .infer = layout_infer,
-    .run = layout_run,
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actions/targets.h"
 #include "actions/types.h"
 
 // ---- Parameters that several have ----
@@ -11,7 +12,7 @@
 #define PARAM(field, kind, ...) BM_PARAM(struct bm_window_config, field, kind, __VA_ARGS__)
 #define PARAM_COMPONENTS                                                                           \
     PARAM(components, BM_PARAM_NAMES, .required = true,                                            \
-          .doc = "the pictures: one name or a list; an item's all get the same random numbers")
+          .doc = "the pictures: one name or a list; all of an item are treated alike")
 #define PARAM_FILTERS                                                                              \
     {.name = "interpolation",                                                                      \
      .kind = BM_PARAM_CHOICE,                                                                      \
@@ -105,7 +106,8 @@ static bool resize_choose(const struct bm_window_config *config, struct bm_rando
                           struct bm_image_size size, struct bm_image_size to, struct bm_window *ret)
 {
     (void)config, (void)random;
-    *ret = (struct bm_window){region_all(size), region_all(to)};
+    *ret = (struct bm_window){
+        .from = region_all(size), .scaled = to, .part = region_all(to), .to = region_all(to)};
     return true;
 }
 
@@ -192,7 +194,8 @@ static bool crop_choose(const struct bm_window_config *config, struct bm_random 
     struct range scale = range_given(&config->scale, 0.08, 1);
     struct range ratio = range_given(&config->ratio, 3.0 / 4, 4.0 / 3);
     double whole = (double)size.height * size.width;
-    ret->to = region_all(to);
+    ret->scaled = to;
+    ret->part = ret->to = region_all(to);
     for (unsigned attempt = 0; attempt < 10; attempt++) {
         double area = whole * (scale.low + (scale.high - scale.low) * bm_random_uniform(random));
         double shape = bm_random_ratio(random, ratio.low, ratio.high);
@@ -247,10 +250,12 @@ static bool center_choose(const struct bm_window_config *config, struct bm_rando
                           struct bm_image_size size, struct bm_image_size to, struct bm_window *ret)
 {
     (void)config, (void)random;
-    center_axis(size.height, to.height, &ret->from.top, &ret->to.top, &ret->from.height);
-    center_axis(size.width, to.width, &ret->from.left, &ret->to.left, &ret->from.width);
-    ret->to.height = ret->from.height;
-    ret->to.width = ret->from.width;
+    ret->from = region_all(size);
+    ret->scaled = size;
+    center_axis(size.height, to.height, &ret->part.top, &ret->to.top, &ret->part.height);
+    center_axis(size.width, to.width, &ret->part.left, &ret->to.left, &ret->part.width);
+    ret->to.height = ret->part.height;
+    ret->to.width = ret->part.width;
     return true;
 }
 
@@ -324,7 +329,8 @@ static bool pad_choose(const struct bm_window_config *config, struct bm_random *
     (void)random;
     if (size.height > to.height || size.width > to.width)
         return false;
-    ret->from = ret->to = region_all(size);
+    ret->scaled = size;
+    ret->from = ret->part = ret->to = region_all(size);
     ret->to.top = config->border.n > 0 ? pad_border(config, 1) : (to.height - size.height) / 2;
     ret->to.left = config->border.n > 0 ? pad_border(config, 0) : (to.width - size.width) / 2;
     return true;
@@ -337,10 +343,54 @@ static const struct bm_window_kind pad_kind = {
     .choose = pad_choose,
 };
 
+// ---- resize and center_crop in one go ----
+
+static enum bm_status both_check(const struct bm_window_config *config, const char *where,
+                                 struct bm_error *err)
+{
+    (void)config, (void)where, (void)err; // each has checked its own
+    return BM_OK;
+}
+
+static struct bm_image_size both_size(const struct bm_window_config *config,
+                                      struct bm_image_size size)
+{
+    const struct bm_window_config crop = {.size = config->crop};
+    return size_given(&crop, size);
+}
+
+// resize's parameters, with those of center_crop.
+static const struct bm_window_config *both_config(const struct bm_joined *joined,
+                                                  struct bm_window_config *ret_config)
+{
+    const struct bm_window_config *resize = joined->configs[0], *crop = joined->configs[1];
+    *ret_config = *resize;
+    ret_config->crop = crop->size;
+    ret_config->value = crop->value;
+    return ret_config;
+}
+
+static bool both_choose(const struct bm_window_config *config, struct bm_random *random,
+                        struct bm_image_size size, struct bm_image_size to, struct bm_window *ret)
+{
+    bool fits = center_choose(config, random, resize_size(config, size), to, ret);
+    ret->from = region_all(size);
+    return fits;
+}
+
+static const struct bm_window_kind both_kind = {
+    .check = both_check,
+    .fixed = fixed_always,
+    .size = both_size,
+    .choose = both_choose,
+    .resizes = true,
+};
+
 // ---- What all do when the pipeline is built ----
 
 struct plan {
     const struct bm_window_kind *kind;
+    struct bm_window_config config;
     struct bm_image_targets *targets; // behind it in the same memory
 };
 
@@ -397,10 +447,10 @@ static enum bm_status targets_size(const struct bm_window_kind *kind,
     return BM_OK;
 }
 
-static enum bm_status window_infer(const struct bm_window_kind *kind, const void *config,
-                                   struct bm_infer *infer, void **ret_plan, struct bm_error *err)
+static enum bm_status window_infer(const struct bm_window_kind *kind,
+                                   const struct bm_window_config *window, struct bm_infer *infer,
+                                   void **ret_plan, struct bm_error *err)
 {
-    const struct bm_window_config *window = config;
     struct bm_image_targets *targets = NULL;
     enum bm_status status = kind->check(window, infer->where, err);
     if (status == BM_OK)
@@ -424,6 +474,7 @@ static enum bm_status window_infer(const struct bm_window_kind *kind, const void
         goto out;
     }
     plan->kind = kind;
+    plan->config = *window;
     plan->targets = (struct bm_image_targets *)(void *)(plan + 1);
     memcpy(plan->targets, targets, bytes);
     *ret_plan = plan;
@@ -434,6 +485,16 @@ out:
 
 // ---- What all do in a call ----
 
+static bool size_check_result(struct bm_call *call, uint64_t row, struct bm_image_size size)
+{
+    if (size_fits(size))
+        return true;
+    bm_call_fail(call, (int64_t)row, BM_INVALID_ARGUMENT,
+                 "expected a result of at most %d pixels a side, got %u x %u", BM_IMAGE_SIDE_MAX,
+                 size.height, size.width);
+    return false;
+}
+
 bool bm_window_choose(struct bm_call *call, const struct bm_window_kind *kind,
                       const struct bm_window_config *config, uint64_t row,
                       struct bm_image_size size, struct bm_image_size to, struct bm_window *ret)
@@ -441,11 +502,17 @@ bool bm_window_choose(struct bm_call *call, const struct bm_window_kind *kind,
     struct bm_random random;
     bm_call_random(call, row, &random);
     if (kind->choose(config, &random, size, to, ret))
-        return true;
+        return size_check_result(call, row, ret->scaled);
     bm_call_fail(call, (int64_t)row, BM_INVALID_ARGUMENT,
                  "expected a picture of at most %u x %u pixels, got %u x %u: resize it first",
                  to.height, to.width, size.height, size.width);
     return false;
+}
+
+bool bm_window_resizes(const struct bm_window *window)
+{
+    return window->scaled.height != window->from.height ||
+           window->scaled.width != window->from.width;
 }
 
 struct bm_pixels bm_pixels_part(const struct bm_pixels *pixels, const struct bm_region *region)
@@ -480,19 +547,23 @@ struct bm_pixels bm_window_open(const struct bm_window_config *config,
 }
 
 static enum bm_status pixels_render(const struct bm_window_config *config,
-                                    const struct bm_pixels *from, const struct bm_pixels *to,
-                                    struct bm_error *err)
+                                    const struct bm_window *window, const struct bm_pixels *in,
+                                    const struct bm_pixels *to, struct bm_error *err)
 {
-    if (from->height == to->height && from->width == to->width) {
+    struct bm_pixels from = bm_pixels_part(in, &window->from);
+    if (!bm_window_resizes(window)) {
+        from = bm_pixels_part(&from, &window->part);
         for (uint32_t y = 0; y < to->height; y++)
-            memcpy(to->data + y * to->stride, from->data + y * from->stride,
+            memcpy(to->data + y * to->stride, from.data + y * from.stride,
                    (size_t)to->width * to->channels);
         return BM_OK;
     }
     const struct bm_resize resize = {(enum bm_filter)config->filter, config->antialias};
     struct bm_image_scratch *scratch;
     enum bm_status status = bm_image_scratch_own(&scratch, err);
-    return status == BM_OK ? bm_image_resize(scratch, &resize, from, to, err) : status;
+    return status == BM_OK ? bm_image_resize_part(scratch, &resize, &from, window->scaled.height,
+                                                  window->scaled.width, &window->part, to, err)
+                           : status;
 }
 
 // Lays out the results where each has a size of its own.
@@ -509,11 +580,9 @@ static enum bm_result results_alloc(struct bm_call *call, const struct plan *pla
             result = BM_RESULT_FAIL;
             break;
         }
-        sizes[row] = plan->kind->size(call->config, (struct bm_image_size){in.height, in.width});
-        if (!size_fits(sizes[row]))
-            result = bm_call_fail(call, (int64_t)row, BM_INVALID_ARGUMENT,
-                                  "expected a result of at most %d pixels a side, got %u x %u",
-                                  BM_IMAGE_SIDE_MAX, sizes[row].height, sizes[row].width);
+        sizes[row] = plan->kind->size(&plan->config, (struct bm_image_size){in.height, in.width});
+        if (!size_check_result(call, row, sizes[row]))
+            result = BM_RESULT_FAIL;
     }
     if (result == BM_RESULT_OK && bm_image_alloc(call, target, sizes) != BM_OK)
         result = BM_RESULT_FAIL;
@@ -529,13 +598,12 @@ static enum bm_result window_row(struct bm_call *call, const struct plan *plan,
     if (!bm_image_pixels_in(call, target, row, &in))
         return BM_RESULT_FAIL;
     bm_image_pixels_out(call, target, row, &out);
-    if (!bm_window_choose(call, plan->kind, call->config, row,
+    if (!bm_window_choose(call, plan->kind, &plan->config, row,
                           (struct bm_image_size){in.height, in.width},
                           (struct bm_image_size){out.height, out.width}, &window))
         return BM_RESULT_FAIL;
-    struct bm_pixels from = bm_pixels_part(&in, &window.from);
-    struct bm_pixels to = bm_window_open(call->config, &window, &out);
-    if (pixels_render(call->config, &from, &to, call->error) == BM_OK)
+    struct bm_pixels to = bm_window_open(&plan->config, &window, &out);
+    if (pixels_render(&plan->config, &window, &in, &to, call->error) == BM_OK)
         return BM_RESULT_OK;
     call->failed_row = (int64_t)row;
     return BM_RESULT_FAIL;
@@ -558,7 +626,33 @@ static enum bm_result window_run(struct bm_call *call)
 
 // ---- The types ----
 
-#define DEFINE_WINDOW(noun, type_name, is_random, text)                                            \
+static enum bm_status both_infer(const void *config, struct bm_infer *infer, void **ret_plan,
+                                 struct bm_error *err)
+{
+    const struct bm_joined *joined = config;
+    struct bm_window_config both;
+    return window_infer(&both_kind, both_config(joined, &both), infer, ret_plan, err);
+}
+
+static const struct bm_action_type both_type = {
+    .name = "resize and center_crop",
+    .form = BM_PER_ITEM,
+    .infer = both_infer,
+    .run = window_run,
+};
+
+static const struct bm_action_type *resize_join(const struct bm_schema *in, const void *config,
+                                                const struct bm_action_type *next,
+                                                const void *next_config)
+{
+    (void)in;
+    const struct bm_window_config *resize = config, *crop = next_config;
+    return next == &bm_center_crop_action && bm_names_equal(&resize->components, &crop->components)
+               ? &both_type
+               : NULL;
+}
+
+#define DEFINE_WINDOW(noun, type_name, is_random, join_with, text)                                 \
     static enum bm_status noun##_infer(const void *config, struct bm_infer *infer,                 \
                                        void **ret_plan, struct bm_error *err)                      \
     {                                                                                              \
@@ -575,29 +669,31 @@ static enum bm_result window_run(struct bm_call *call)
         .config_bytes = sizeof(struct bm_window_config),                                           \
         .infer = noun##_infer,                                                                     \
         .run = window_run,                                                                         \
+        .join = join_with,                                                                         \
     };
 
-DEFINE_WINDOW(resize, resize, false,
+DEFINE_WINDOW(resize, resize, false, resize_join,
               "Pictures of uint8 [height, width, channels], or as decode_image gives them, become "
               "uint8 [height, width, channels] of `size`, as torchvision's Resize and Pillow's "
               "resize() do. With `mode: short_side` and pictures of several sizes, the results are "
               "of several sizes, too: then it works per batch.")
-DEFINE_WINDOW(crop, random_resized_crop, true,
+DEFINE_WINDOW(crop, random_resized_crop, true, NULL,
               "A random part of each picture (uint8 [height, width, channels], or as decode_image "
               "gives it) becomes uint8 [height, width, channels] of `size`: the part is chosen as "
               "torchvision's RandomResizedCrop does, ten tries for area and shape, then the "
               "middle. Right after decode_image no more than that part is decoded.")
-DEFINE_WINDOW(center, center_crop, false,
+DEFINE_WINDOW(center, center_crop, false, NULL,
               "The middle of each picture (uint8 [height, width, channels], or as decode_image "
               "gives it) as uint8 [height, width, channels] of `size`, as torchvision's "
               "CenterCrop; what is missing of a smaller picture is filled with `value`. Right "
               "after decode_image no more than that part is decoded.")
-DEFINE_WINDOW(pad, pad, false,
+DEFINE_WINDOW(pad, pad, false, NULL,
               "Puts pixels of one colour around pictures (uint8 [height, width, channels], or as "
               "decode_image gives them): up to `size`, or a `border`. With a border around "
               "pictures of several sizes it works per batch.")
 
-const struct bm_window_kind *bm_window_kind_of(const struct bm_action_type *type)
+const struct bm_window_kind *bm_window_of(const struct bm_action_type *type, const void *config,
+                                          struct bm_window_config *ret_config)
 {
     static const struct {
         const struct bm_action_type *type;
@@ -608,9 +704,15 @@ const struct bm_window_kind *bm_window_kind_of(const struct bm_action_type *type
         {&bm_center_crop_action, &center_kind},
         {&bm_pad_action, &pad_kind},
     };
+    if (type == &both_type) {
+        both_config(config, ret_config);
+        return &both_kind;
+    }
     for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (kinds[i].type == type)
+        if (kinds[i].type == type) {
+            *ret_config = *(const struct bm_window_config *)config;
             return kinds[i].kind;
+        }
     }
     return NULL;
 }

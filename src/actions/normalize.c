@@ -7,33 +7,26 @@
 #include <stdlib.h>
 
 #include "actions/elementwise.h"
+#include "actions/image_layout.h"
 #include "actions/targets.h"
 #include "actions/types.h"
 
-enum { LANES_MIN = 256, TABLE = 256, TABLES_MAX = 4096 };
-
-struct normalize {
-    struct bm_texts components;
-    struct bm_floats mean, std;
-    int64_t axis;
-    double scale;
-    enum bm_dtype dtype;
-};
+enum { LANES_MIN = 256, TABLE = BM_NORMALIZE_TABLE, TABLES_MAX = 4096 };
 
 static const struct bm_param normalize_params[] = {
-    BM_PARAM_COMPONENTS(struct normalize,
+    BM_PARAM_COMPONENTS(struct bm_normalize,
                         "the components to change, of floats or uint8: one name or a list"),
-    BM_PARAM(struct normalize, mean, BM_PARAM_FLOATS, .required = true,
+    BM_PARAM(struct bm_normalize, mean, BM_PARAM_FLOATS, .required = true,
              .doc = "is subtracted: one number, or one for each place along `axis`"),
-    BM_PARAM(struct normalize, std, BM_PARAM_FLOATS, .required = true,
+    BM_PARAM(struct bm_normalize, std, BM_PARAM_FLOATS, .required = true,
              .doc = "divides, more than 0: one number, or one for each place along `axis`"),
-    BM_PARAM(struct normalize, axis, BM_PARAM_INTEGER, .fallback = "-1", .min = -BM_NDIM_MAX,
+    BM_PARAM(struct bm_normalize, axis, BM_PARAM_INTEGER, .fallback = "-1", .min = -BM_NDIM_MAX,
              .max = BM_NDIM_MAX - 1,
              .doc = "of an item, without the batch; negative ones count from the end, so -1 is "
                     "the last"),
-    BM_PARAM(struct normalize, scale, BM_PARAM_FLOAT, .fallback = "1",
+    BM_PARAM(struct bm_normalize, scale, BM_PARAM_FLOAT, .fallback = "1",
              .doc = "divides before all else, more than 0: 255 for pixels of uint8"),
-    BM_PARAM(struct normalize, dtype, BM_PARAM_DTYPE,
+    BM_PARAM(struct bm_normalize, dtype, BM_PARAM_DTYPE,
              .doc = "what uint8 becomes: float32 (which is the default), float16 or bfloat16; "
                     "floats stay what they are"),
 };
@@ -47,8 +40,8 @@ struct normalize_target {
 struct normalize_plan {
     uint64_t nchannels, nlanes; // lanes: a multiple of the channels
     double scale;
-    size_t table_bytes; // of an element
-    void *tables;       // [nchannels][TABLE] the results of uint8; NULL: there is no such target
+    void *tables; // [nchannels][TABLE] the results of uint8, where there is such a target
+    size_t element_bytes;
     struct {
         double *mean, *std; // [nlanes] each, behind the targets in the same memory
     } as_double;
@@ -59,8 +52,9 @@ struct normalize_plan {
     struct normalize_target targets[];
 };
 
-static enum bm_status normalize_check(const struct normalize *config, const struct bm_infer *infer,
-                                      unsigned component, struct bm_error *err)
+static enum bm_status normalize_check(const struct bm_normalize *config,
+                                      const struct bm_infer *infer, unsigned component,
+                                      struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
     enum bm_status status = BM_OK;
@@ -78,7 +72,7 @@ static enum bm_status normalize_check(const struct normalize *config, const stru
 }
 
 // `scale` and `dtype`, which have nothing to do with the component.
-static enum bm_status normalize_check_rest(const struct normalize *config,
+static enum bm_status normalize_check_rest(const struct bm_normalize *config,
                                            const struct bm_infer *infer, struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
@@ -94,8 +88,9 @@ static enum bm_status normalize_check_rest(const struct normalize *config,
 }
 
 // Floats and uint8 will do.
-static enum bm_status normalize_find(const struct normalize *config, const struct bm_infer *infer,
-                                     struct bm_targets **ret_targets, struct bm_error *err)
+static enum bm_status normalize_find(const struct bm_normalize *config,
+                                     const struct bm_infer *infer, struct bm_targets **ret_targets,
+                                     struct bm_error *err)
 {
     struct bm_targets *targets = NULL;
     char text[BM_ERROR_WHERE_MAX];
@@ -121,8 +116,9 @@ static enum bm_status normalize_find(const struct normalize *config, const struc
 }
 
 // How many numbers there are: 1, or as many as the longer list has.
-static enum bm_status normalize_count(const struct normalize *config, const struct bm_infer *infer,
-                                      uint64_t *ret_nchannels, struct bm_error *err)
+static enum bm_status normalize_count(const struct bm_normalize *config,
+                                      const struct bm_infer *infer, uint64_t *ret_nchannels,
+                                      struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
     unsigned mean = config->mean.n, std = config->std.n;
@@ -133,14 +129,14 @@ static enum bm_status normalize_count(const struct normalize *config, const stru
     if (mean != std && mean != 1 && std != 1)
         return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "std", text),
                        "expected one number, or %u as `mean` has, got %u", mean, std);
-    *ret_nchannels = mean > std ? mean : std;
+    *ret_nchannels = bm_normalize_nchannels(config);
     return BM_OK;
 }
 
 // How many elements of the component follow each other in one channel.
-static enum bm_status normalize_inner(const struct normalize *config, const struct bm_infer *infer,
-                                      unsigned c, uint64_t nchannels, uint64_t *ret_inner,
-                                      struct bm_error *err)
+static enum bm_status normalize_inner(const struct bm_normalize *config,
+                                      const struct bm_infer *infer, unsigned c, uint64_t nchannels,
+                                      uint64_t *ret_inner, struct bm_error *err)
 {
     const struct bm_component *component = &infer->in->components[c];
     char text[BM_ERROR_WHERE_MAX];
@@ -200,30 +196,39 @@ static enum bm_status normalize_inner(const struct normalize *config, const stru
 DEFINE_NORMALIZE(float)
 DEFINE_NORMALIZE(double)
 
-// The result of every uint8 in every channel, which is that of the same number as float32.
-static void tables_fill(struct normalize_plan *plan, void *tables, enum bm_dtype dtype)
+uint64_t bm_normalize_nchannels(const struct bm_normalize *normalize)
 {
-    const struct normalize_target channel = {.plan = plan, .inner = TABLE};
+    return normalize->mean.n > normalize->std.n ? normalize->mean.n : normalize->std.n;
+}
+
+enum bm_dtype bm_normalize_dtype(const struct bm_normalize *normalize)
+{
+    return normalize->dtype == BM_DTYPE_NONE ? BM_FLOAT32 : normalize->dtype;
+}
+
+// A result is that of the same number as float32.
+void bm_normalize_tables(const struct bm_normalize *normalize, void *ret_tables)
+{
+    enum bm_dtype dtype = bm_normalize_dtype(normalize);
     float wide[TABLE];
-    plan->tables = tables;
-    plan->table_bytes = bm_dtype_size(dtype);
-    for (uint64_t c = 0; c < plan->nchannels; c++) {
+    for (uint64_t c = 0; c < bm_normalize_nchannels(normalize); c++) {
         for (unsigned i = 0; i < TABLE; i++)
-            wide[i] = (float)i;
-        normalize_float(&channel, c * TABLE, wide, TABLE);
-        bm_dtype_convert(dtype, (char *)tables + c * TABLE * plan->table_bytes, BM_FLOAT32, wide,
-                         TABLE);
+            wide[i] = (float)i / (float)normalize->scale;
+        normalize_channel_float(wide, (float)normalize->mean.values[c % normalize->mean.n],
+                                (float)normalize->std.values[c % normalize->std.n], TABLE);
+        bm_dtype_convert(dtype, (char *)ret_tables + c * TABLE * bm_dtype_size(dtype), BM_FLOAT32,
+                         wide, TABLE);
     }
 }
 
-static struct normalize_plan *normalize_plan_new(const struct normalize *config,
+static struct normalize_plan *normalize_plan_new(const struct bm_normalize *config,
                                                  const struct bm_targets *targets,
                                                  uint64_t nchannels, bool looks_up)
 {
     uint64_t nlanes = nchannels * ((LANES_MIN + nchannels - 1) / nchannels);
     size_t head = sizeof(struct normalize_plan) + targets->n * sizeof(struct normalize_target);
-    enum bm_dtype looked_up = config->dtype == BM_DTYPE_NONE ? BM_FLOAT32 : config->dtype;
-    size_t table_bytes = looks_up ? TABLE * bm_dtype_size(looked_up) : 0;
+    size_t element_bytes = bm_dtype_size(bm_normalize_dtype(config));
+    size_t table_bytes = looks_up ? TABLE * element_bytes : 0;
     struct normalize_plan *plan =
         malloc(head + nlanes * 2 * (sizeof(double) + sizeof(float)) + nchannels * table_bytes);
     if (plan == NULL)
@@ -242,12 +247,14 @@ static struct normalize_plan *normalize_plan_new(const struct normalize *config,
         plan->as_float.mean[i] = (float)plan->as_double.mean[i];
         plan->as_float.std[i] = (float)plan->as_double.std[i];
     }
+    plan->tables = plan->as_float.std + nlanes;
+    plan->element_bytes = element_bytes;
     if (looks_up)
-        tables_fill(plan, plan->as_float.std + nlanes, looked_up);
+        bm_normalize_tables(config, plan->tables);
     return plan;
 }
 
-static enum bm_status normalize_write(const struct normalize *config, struct bm_infer *infer,
+static enum bm_status normalize_write(const struct bm_normalize *config, struct bm_infer *infer,
                                       const struct bm_targets *targets, struct bm_error *err)
 {
     enum bm_status status = bm_targets_write(infer, targets, err);
@@ -256,7 +263,7 @@ static enum bm_status normalize_write(const struct normalize *config, struct bm_
         struct bm_component component = infer->out->components[c];
         if (component.dtype != BM_UINT8)
             continue;
-        component.dtype = config->dtype == BM_DTYPE_NONE ? BM_FLOAT32 : config->dtype;
+        component.dtype = bm_normalize_dtype(config);
         status = bm_infer_write(infer, &component, (int)c, &index, err);
     }
     return status;
@@ -265,7 +272,7 @@ static enum bm_status normalize_write(const struct normalize *config, struct bm_
 static enum bm_status normalize_infer(const void *config, struct bm_infer *infer, void **ret_plan,
                                       struct bm_error *err)
 {
-    const struct normalize *normalize = config;
+    const struct bm_normalize *normalize = config;
     struct bm_targets *targets = NULL;
     struct normalize_plan *plan = NULL;
     uint64_t nchannels = 0;
@@ -336,7 +343,7 @@ static void normalize_uint8(const struct bm_call *call, const struct normalize_t
     uint64_t n;
     const uint8_t *from = bm_batch_rows(call->in, c, call->first, call->count, &n);
     void *to = bm_batch_rows(call->out, c, call->first, call->count, &n);
-    if (target->plan->table_bytes == sizeof(uint16_t))
+    if (target->plan->element_bytes == sizeof(uint16_t))
         look_up_uint16_t(target, from, to, n);
     else
         look_up_uint32_t(target, from, to, n);
@@ -357,6 +364,16 @@ static enum bm_result normalize_run(struct bm_call *call)
     return BM_RESULT_OK;
 }
 
+static const struct bm_action_type *normalize_join(const struct bm_schema *in, const void *config,
+                                                   const struct bm_action_type *next,
+                                                   const void *next_config)
+{
+    enum { CHANNELS_LAST = 2 };
+    return next == &bm_layout_action
+               ? bm_layout_with_normalize(in, next_config, config, CHANNELS_LAST)
+               : NULL;
+}
+
 const struct bm_action_type bm_normalize_action = {
     .name = "normalize",
     .doc = "(x / scale - mean) / std for every element of float components, in their own precision "
@@ -366,7 +383,8 @@ const struct bm_action_type bm_normalize_action = {
     .form = BM_PER_ITEM,
     .params = normalize_params,
     .nparams = sizeof normalize_params / sizeof normalize_params[0],
-    .config_bytes = sizeof(struct normalize),
+    .config_bytes = sizeof(struct bm_normalize),
     .infer = normalize_infer,
     .run = normalize_run,
+    .join = normalize_join,
 };

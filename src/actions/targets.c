@@ -123,6 +123,14 @@ enum bm_status bm_targets_plan(struct bm_infer *infer, const struct bm_texts *na
     return status;
 }
 
+bool bm_names_equal(const struct bm_texts *names, const struct bm_texts *others)
+{
+    bool equal = names->n == others->n;
+    for (unsigned i = 0; i < names->n && equal; i++)
+        equal = strcmp(names->values[i], others->values[i]) == 0;
+    return equal;
+}
+
 enum bm_status bm_target_write(struct bm_infer *infer, unsigned from, const char *into,
                                struct bm_component *component, bool allocates, unsigned *ret_index,
                                struct bm_error *err)

@@ -32,7 +32,9 @@ enum bm_status bm_targets_find(const struct bm_infer *infer, const struct bm_tex
 // Keeps all components and writes the targets in their places, as they were.
 enum bm_status bm_targets_write(struct bm_infer *infer, const struct bm_targets *targets,
                                 struct bm_error *err);
-// Both, for actions whose plan is the targets.
+// Whether two actions work on the same components, in the same order.
+bool bm_names_equal(const struct bm_texts *names, const struct bm_texts *others);
+// Find and write, for actions whose plan is the targets.
 enum bm_status bm_targets_plan(struct bm_infer *infer, const struct bm_texts *names,
                                enum bm_want want, void **ret_plan, struct bm_error *err);
 // Keeps all components and writes `component`, which is computed from `from`: as a new one with the

@@ -48,7 +48,8 @@ extern const struct bm_action_type bm_pad_action;
 
 extern const struct bm_action_type bm_flip_action; // image_pixels.c
 extern const struct bm_action_type bm_color_jitter_action;
-extern const struct bm_action_type bm_layout_action;
+
+extern const struct bm_action_type bm_layout_action; // image_layout.c
 
 extern const struct bm_action_type bm_wait_action; // timing.c
 extern const struct bm_action_type bm_burn_action;

@@ -233,19 +233,24 @@ static bool tensor_salvage(struct bm_tensor *to, uint64_t size_bytes,
     return true;
 }
 
+bool bm_batch_salvage_one(struct bm_batch *to, unsigned c, struct bm_batch *from)
+{
+    const struct bm_component *component = &to->schema->components[c];
+    uint64_t size_bytes;
+    if (component->ragged || to->tensors[c].block != NULL || from->tensors == NULL ||
+        !bm_size_mul(to->nitems, bm_component_item_bytes(component), &size_bytes))
+        return false;
+    for (unsigned k = 0; k < from->schema->ncomponents; k++) {
+        if (tensor_salvage(&to->tensors[c], size_bytes, to->shared, &from->tensors[k]))
+            return true;
+    }
+    return false;
+}
+
 void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from)
 {
-    for (unsigned c = 0; c < to->schema->ncomponents; c++) {
-        const struct bm_component *component = &to->schema->components[c];
-        uint64_t size_bytes;
-        if (component->ragged || to->tensors[c].block != NULL ||
-            !bm_size_mul(to->nitems, bm_component_item_bytes(component), &size_bytes))
-            continue;
-        for (unsigned k = 0; k < from->schema->ncomponents; k++) {
-            if (tensor_salvage(&to->tensors[c], size_bytes, to->shared, &from->tensors[k]))
-                break;
-        }
-    }
+    for (unsigned c = 0; c < to->schema->ncomponents; c++)
+        bm_batch_salvage_one(to, c, from);
 }
 
 void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, unsigned from_c)

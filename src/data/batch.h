@@ -72,6 +72,8 @@ void bm_batch_share(struct bm_batch *to, unsigned to_c, const struct bm_batch *f
 // Takes over from `from`, which is of no use any more, blocks that are as large as dense components
 // of `to` without memory need, and that nobody else refers to. bm_batch_alloc() gives the rest.
 void bm_batch_salvage(struct bm_batch *to, struct bm_batch *from);
+// The same for component c alone; false: it found none. An all-zero `from` is fine.
+bool bm_batch_salvage_one(struct bm_batch *to, unsigned c, struct bm_batch *from);
 void bm_batch_move(struct bm_batch *to, unsigned to_c, struct bm_batch *from, unsigned from_c);
 
 // Whether component `c` lies in a block that a client may map.

@@ -34,24 +34,25 @@ static const struct codec codecs[] = {
 #endif
 };
 
-static enum bm_status codec_find(const void *data, size_t size, const struct codec **ret_codec,
-                                 struct bm_error *err)
+static const struct codec *codec_find(const void *data, size_t size) // or NULL
 {
-    for (unsigned i = BM_IMAGE_JPEG; i < sizeof codecs / sizeof codecs[0]; i++) {
-        const struct codec *codec = &codecs[i];
-        if (size < codec->magic_size || memcmp(data, codec->magic, codec->magic_size) != 0)
-            continue;
-        if (codec->probe == NULL)
-            return bm_fail(err, BM_UNIMPLEMENTED, NULL,
-                           "expected a picture in a format of this build, got %s", codec->name);
-        *ret_codec = codec;
-        return BM_OK;
-    }
-    char start[3 * 8 + 1] = " none";
+    for (unsigned i = BM_IMAGE_JPEG; i < sizeof codecs / sizeof codecs[0]; i++)
+        if (size >= codecs[i].magic_size &&
+            memcmp(data, codecs[i].magic, codecs[i].magic_size) == 0)
+            return &codecs[i];
+    return NULL;
+}
+
+static enum bm_status codec_missing(const unsigned char *data, size_t size, struct bm_error *err)
+{
+    if (size == 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
+                       "expected a JPEG or PNG picture, got no bytes");
+    char start[3 * 8 + 1];
     for (size_t i = 0; i < size && i < 8; i++)
-        snprintf(start + 3 * i, 4, " %02x", ((const unsigned char *)data)[i]);
+        snprintf(start + 3 * i, 4, " %02x", data[i]);
     return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
-                   "expected a JPEG or PNG picture, got %zu bytes, the first being%s", size, start);
+                   "expected a JPEG or PNG picture, got %zu bytes that start with%s", size, start);
 }
 
 // ---- Heads ----
@@ -66,18 +67,23 @@ struct head {
 static enum bm_status head_read(const void *data, size_t size, const struct bm_decode *decode,
                                 struct head *ret_head, struct bm_error *err)
 {
-    struct head head = {0};
+    struct head head = {.codec = codec_find(data, size)};
     struct bm_image_info *info = &head.info;
-    enum bm_status status = codec_find(data, size, &head.codec, err);
-    if (status != BM_OK || (status = head.codec->probe(data, size, info, err)) != BM_OK)
+    if (head.codec == NULL)
+        return codec_missing(data, size, err);
+    if (head.codec->probe == NULL)
+        return bm_fail(err, BM_UNIMPLEMENTED, NULL,
+                       "expected a picture in a format of this build, got %s", head.codec->name);
+    enum bm_status status = head.codec->probe(data, size, info, err);
+    if (status != BM_OK)
         return status;
     if (info->height > BM_IMAGE_SIDE_MAX || info->width > BM_IMAGE_SIDE_MAX)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %d x %d pixels, got %" PRIu32 " x %" PRIu32,
                        BM_IMAGE_SIDE_MAX, BM_IMAGE_SIDE_MAX, info->height, info->width);
     uint64_t npixels = (uint64_t)info->height * info->width;
     if (decode->pixels_max != 0 && npixels > decode->pixels_max)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
+        return bm_fail(err, BM_OUT_OF_RANGE, NULL,
                        "expected a picture of at most %" PRIu64 " pixels, got %" PRIu32
                        " x %" PRIu32 " = %" PRIu64,
                        decode->pixels_max, info->height, info->width, npixels);
@@ -97,7 +103,7 @@ static enum bm_status head_read(const void *data, size_t size, const struct bm_d
 enum bm_status bm_image_probe(const void *data, size_t size, const struct bm_decode *decode,
                               struct bm_image_info *ret_info, struct bm_error *err)
 {
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read(data, size, decode, &head, err);
     if (status == BM_OK)
         *ret_info = head.info;
@@ -115,7 +121,7 @@ static enum bm_status head_read_for(const void *data, size_t size, const struct 
                                     const struct bm_region *region, struct head *ret_head,
                                     struct bm_error *err)
 {
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read(data, size, decode, &head, err);
     if (status != BM_OK)
         return status;
@@ -137,9 +143,10 @@ static enum bm_status head_decode(const struct head *head, struct bm_image_scrat
                                   const struct bm_file_region *in_file, const struct bm_pixels *to,
                                   struct bm_error *err)
 {
+    BM_ASSERT(head->codec != NULL); // head_read() found it
     if (head->info.orientation == 1)
         return head->codec->decode(scratch, data, size, in_file, to, err);
-    struct bm_pixels lying;
+    struct bm_pixels lying = {0};
     enum bm_status status = bm_scratch_pixels(scratch, BM_SCRATCH_FILE, in_file->region.height,
                                               in_file->region.width, to->channels, &lying, err);
     if (status == BM_OK)
@@ -155,7 +162,7 @@ enum bm_status bm_image_decode(struct bm_image_scratch *scratch, const void *dat
 {
     BM_ASSERT(to->channels == decode->channels && (to->channels == 1 || to->channels == 3));
     BM_ASSERT(to->height == region->height && to->width == region->width);
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read_for(data, size, decode, region, &head, err);
     if (status != BM_OK)
         return status;
@@ -199,7 +206,7 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
                                       struct bm_error *err)
 {
     BM_ASSERT(to->channels == how->decode.channels && (to->channels == 1 || to->channels == 3));
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read_for(data, size, &how->decode, region, &head, err);
     if (status != BM_OK)
         return status;
@@ -215,14 +222,74 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
         rows = columns;
         columns = swapped;
     }
-    struct bm_pixels pixels;
+    struct bm_pixels pixels = {0};
     status = bm_scratch_pixels(scratch, BM_SCRATCH_REGION, rows.length, columns.length,
                                to->channels, &pixels, err);
     if (status == BM_OK)
         status = head_decode(&head, scratch, data, size, &in_file, &pixels, err);
     if (status != BM_OK)
         return status;
-    const struct bm_box box = {rows.inset, columns.inset, (double)region->height / shrink,
-                               (double)region->width / shrink};
-    return bm_resize_box(scratch, &how->resize, &pixels, &box, to, err);
+    const struct bm_axis down = {.size = rows.length,
+                                 .start = rows.inset,
+                                 .length = (double)region->height / shrink,
+                                 .noutputs = to->height,
+                                 .count = to->height};
+    const struct bm_axis across = {.size = columns.length,
+                                   .start = columns.inset,
+                                   .length = (double)region->width / shrink,
+                                   .noutputs = to->width,
+                                   .count = to->width};
+    return bm_resize_axes(scratch, &how->resize, &pixels, &down, &across, to, err);
+}
+
+enum bm_status bm_image_decode_resize_part(struct bm_image_scratch *scratch, const void *data,
+                                           size_t size, const struct bm_decode_resize *how,
+                                           uint32_t height, uint32_t width,
+                                           const struct bm_region *part, const struct bm_pixels *to,
+                                           struct bm_error *err)
+{
+    BM_ASSERT(to->channels == how->decode.channels && (to->channels == 1 || to->channels == 3));
+    BM_ASSERT(to->height == part->height && to->width == part->width);
+    struct head head;
+    enum bm_status status = head_read(data, size, &how->decode, &head, err);
+    if (status != BM_OK)
+        return status;
+    const struct bm_region all = {.height = head.info.height, .width = head.info.width};
+    const unsigned shrink =
+        shrink_of(&head, how, &all, &(struct bm_pixels){.height = height, .width = width});
+    // The whole picture, shrunk; rows and columns as they lie, then upright.
+    struct shrunk rows = shrunk_of(0, head.height, shrink, head.orient.rows_reversed);
+    struct shrunk columns = shrunk_of(0, head.width, shrink, head.orient.columns_reversed);
+    const uint32_t lying_height = rows.length, lying_width = columns.length;
+    if (head.orient.transposed) {
+        struct shrunk swapped = rows;
+        rows = columns;
+        columns = swapped;
+    }
+    struct bm_axis down = {.size = rows.length,
+                           .start = rows.inset,
+                           .length = (double)all.height / shrink,
+                           .noutputs = height,
+                           .first = part->top,
+                           .count = part->height};
+    struct bm_axis across = {.size = columns.length,
+                             .start = columns.inset,
+                             .length = (double)all.width / shrink,
+                             .noutputs = width,
+                             .first = part->left,
+                             .count = part->width};
+    struct bm_region used;
+    bm_axis_reach(&how->resize, &down, &used.top, &used.height);
+    bm_axis_reach(&how->resize, &across, &used.left, &used.width);
+    down.origin = used.top;
+    across.origin = used.left;
+    const struct bm_file_region in_file = {
+        bm_orient_region(&head.orient, &used, lying_height, lying_width), shrink};
+    struct bm_pixels pixels;
+    status = bm_scratch_pixels(scratch, BM_SCRATCH_REGION, used.height, used.width, to->channels,
+                               &pixels, err);
+    if (status == BM_OK)
+        status = head_decode(&head, scratch, data, size, &in_file, &pixels, err);
+    return status == BM_OK ? bm_resize_axes(scratch, &how->resize, &pixels, &down, &across, to, err)
+                           : status;
 }

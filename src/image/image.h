@@ -48,8 +48,8 @@ struct bm_decode {
     uint64_t pixels_max;     // larger pictures are refused before anything is decoded; 0: no bound
 };
 
-// Reads the heads only. Errors (INVALID_ARGUMENT: not a picture; DATA_LOSS: broken) have no place:
-// the caller knows the item.
+// Reads the heads only. Errors (INVALID_ARGUMENT: not a picture; OUT_OF_RANGE: too large;
+// DATA_LOSS: broken; RESOURCE_EXHAUSTED: no memory) have no place: the caller knows the item.
 enum bm_status bm_image_probe(const void *data, size_t size, const struct bm_decode *decode,
                               struct bm_image_info *ret_info, struct bm_error *err);
 
@@ -74,6 +74,13 @@ enum bm_status bm_image_resize(struct bm_image_scratch *scratch, const struct bm
                                const struct bm_pixels *from, const struct bm_pixels *to,
                                struct bm_error *err);
 
+// The same for a part of the result alone, which is of height x width pixels as a whole. The pixels
+// are those that resizing all of it gives.
+enum bm_status bm_image_resize_part(struct bm_image_scratch *scratch,
+                                    const struct bm_resize *resize, const struct bm_pixels *from,
+                                    uint32_t height, uint32_t width, const struct bm_region *part,
+                                    const struct bm_pixels *to, struct bm_error *err);
+
 // What a pipeline wants most: the pixels of `region` at the size of `to`, decoding no more than
 // needed. `scale_in_dct`: large pictures are shrunk by 2, 4 or 8 while they are decoded, as far as
 // the region stays at least as large as the result: faster, and not the same pixels.
@@ -86,6 +93,14 @@ enum bm_status bm_image_decode_resize(struct bm_image_scratch *scratch, const vo
                                       size_t size, const struct bm_decode_resize *how,
                                       const struct bm_region *region, const struct bm_pixels *to,
                                       struct bm_error *err);
+
+// The whole picture at the size of height x width, and of that a part, decoding no more than that
+// needs.
+enum bm_status bm_image_decode_resize_part(struct bm_image_scratch *scratch, const void *data,
+                                           size_t size, const struct bm_decode_resize *how,
+                                           uint32_t height, uint32_t width,
+                                           const struct bm_region *part, const struct bm_pixels *to,
+                                           struct bm_error *err);
 
 // ---- Pixels in place ----
 

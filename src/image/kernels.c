@@ -2,9 +2,10 @@
 
 #include <string.h>
 
+#include "image/colour_loops.h"
 #include "image/kernels_x86.h"
 
-static unsigned char clip(int32_t sum)
+static unsigned char clip_sum(int32_t sum)
 {
     int32_t value = sum >> BM_WEIGHT_BITS;
     return (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value);
@@ -22,7 +23,7 @@ static inline void plain_across(const struct bm_weights *weights, const unsigned
             for (unsigned c = 0; c < channels; c++)
                 sums[c] += pixel[c] * taps[tap];
         for (unsigned c = 0; c < channels; c++)
-            to[c] = clip(sums[c]);
+            to[c] = clip_sum(sums[c]);
     }
 }
 
@@ -57,16 +58,27 @@ static void plain_down(const struct bm_weights *weights, uint32_t output, const 
                 sums[i] += row[i] * taps[tap];
         }
         for (size_t i = 0; i < nsums; i++)
-            to[at + i] = clip(sums[i]);
+            to[at + i] = clip_sum(sums[i]);
     }
 }
 
-static void plain_split3(const unsigned char *from, unsigned char *to, size_t npixels)
+static void plain_split3(const unsigned char *from, unsigned char *to, size_t plane_bytes,
+                         size_t npixels)
 {
     for (size_t i = 0; i < npixels; i++, from += 3) {
         to[i] = from[0];
-        to[i + npixels] = from[1];
-        to[i + 2 * npixels] = from[2];
+        to[i + plane_bytes] = from[1];
+        to[i + 2 * plane_bytes] = from[2];
+    }
+}
+
+static void plain_merge3(const unsigned char *from, size_t plane_bytes, unsigned char *to,
+                         size_t npixels)
+{
+    for (size_t i = 0; i < npixels; i++, to += 3) {
+        to[0] = from[i];
+        to[1] = from[i + plane_bytes];
+        to[2] = from[i + 2 * plane_bytes];
     }
 }
 
@@ -76,12 +88,37 @@ static void plain_reverse3(const unsigned char *from, unsigned char *to, size_t 
         memcpy(to -= 3, from, 3);
 }
 
+static void plain_blend(unsigned char *values, size_t nvalues, float factor, float rest)
+{
+    loop_blend(values, nvalues, factor, rest);
+}
+
+static uint32_t plain_sum_grey(const struct bm_block *block)
+{
+    return loop_sum_grey(block);
+}
+
+static void plain_saturate(struct bm_block *block, double by)
+{
+    loop_saturate(block, by);
+}
+
+static void plain_turn(struct bm_block *block, double by)
+{
+    loop_turn(block, by);
+}
+
 const struct bm_kernels bm_kernels_plain = {
     .across1 = plain_across1,
     .across3 = plain_across3,
     .down = plain_down,
     .split3 = plain_split3,
+    .merge3 = plain_merge3,
     .reverse3 = plain_reverse3,
+    .blend = plain_blend,
+    .sum_grey = plain_sum_grey,
+    .saturate = plain_saturate,
+    .turn = plain_turn,
 };
 
 const struct bm_kernels *bm_kernels(void)

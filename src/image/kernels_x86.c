@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "image/colour_loops.h"
+
 #define AVX2 __attribute__((target("avx2")))
 
 enum { HALF = 1 << (BM_WEIGHT_BITS - 1) };
@@ -173,22 +175,55 @@ AVX2 static inline __m128i split_mask(int part, int channel)
     return _mm_loadu_si128((const __m128i *)mask);
 }
 
-AVX2 static void avx2_split3(const unsigned char *from, unsigned char *to, size_t npixels)
+// Where the 16 bytes of `channel` come in the 16 bytes at `part` of 48.
+AVX2 static inline __m128i merge_mask(int part, int channel)
 {
-    size_t i = 0;
+    char mask[16];
+    for (int i = 0; i < 16; i++) {
+        int at = 16 * part + i;
+        mask[i] = (char)(at % 3 == channel ? at / 3 : -1);
+    }
+    return _mm_loadu_si128((const __m128i *)mask);
+}
+
+AVX2 static void avx2_split3(const unsigned char *from, unsigned char *to, size_t plane_bytes,
+                             size_t npixels)
+{
+    const size_t whole = npixels / 16 * 16;
     for (int channel = 0; channel < 3; channel++) {
         const __m128i mask_0 = split_mask(0, channel), mask_1 = split_mask(1, channel),
                       mask_2 = split_mask(2, channel);
         const __m128i *at = (const __m128i *)from;
-        for (i = 0; i + 16 <= npixels; i += 16, at += 3) {
+        unsigned char *plane = to + (size_t)channel * plane_bytes;
+        for (size_t i = 0; i < whole; i += 16, at += 3) {
             __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128(at), mask_0);
             bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(_mm_loadu_si128(at + 1), mask_1));
             bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(_mm_loadu_si128(at + 2), mask_2));
-            _mm_storeu_si128((__m128i *)(to + (size_t)channel * npixels + i), bytes);
+            _mm_storeu_si128((__m128i *)(plane + i), bytes);
         }
-        for (; i < npixels; i++)
-            to[(size_t)channel * npixels + i] = from[3 * i + (size_t)channel];
     }
+    bm_kernels_plain.split3(from + whole * 3, to + whole, plane_bytes, npixels - whole);
+}
+
+AVX2 static void avx2_merge3(const unsigned char *from, size_t plane_bytes, unsigned char *to,
+                             size_t npixels)
+{
+    const size_t whole = npixels / 16 * 16;
+    for (int part = 0; part < 3; part++) {
+        const __m128i mask_0 = merge_mask(part, 0), mask_1 = merge_mask(part, 1),
+                      mask_2 = merge_mask(part, 2);
+        __m128i *at = (__m128i *)to + part;
+        for (size_t i = 0; i < whole; i += 16, at += 3) {
+            const __m128i *plane = (const __m128i *)(from + i);
+            const __m128i *next = (const __m128i *)(from + plane_bytes + i);
+            const __m128i *last = (const __m128i *)(from + 2 * plane_bytes + i);
+            __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128(plane), mask_0);
+            bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(_mm_loadu_si128(next), mask_1));
+            bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(_mm_loadu_si128(last), mask_2));
+            _mm_storeu_si128(at, bytes);
+        }
+    }
+    bm_kernels_plain.merge3(from + whole, plane_bytes, to + whole * 3, npixels - whole);
 }
 
 AVX2 static void avx2_reverse3(const unsigned char *from, unsigned char *to, size_t npixels)
@@ -203,11 +238,36 @@ AVX2 static void avx2_reverse3(const unsigned char *from, unsigned char *to, siz
     bm_kernels_plain.reverse3(from, to, left);
 }
 
+AVX2 static void avx2_blend(unsigned char *values, size_t nvalues, float factor, float rest)
+{
+    loop_blend(values, nvalues, factor, rest);
+}
+
+AVX2 static uint32_t avx2_sum_grey(const struct bm_block *block)
+{
+    return loop_sum_grey(block);
+}
+
+AVX2 static void avx2_saturate(struct bm_block *block, double by)
+{
+    loop_saturate(block, by);
+}
+
+AVX2 static void avx2_turn(struct bm_block *block, double by)
+{
+    loop_turn(block, by);
+}
+
 const struct bm_kernels bm_kernels_avx2 = {
     .across1 = avx2_across1,
     .across3 = avx2_across3,
     .down = avx2_down,
     .split3 = avx2_split3,
+    .merge3 = avx2_merge3,
     .reverse3 = avx2_reverse3,
+    .blend = avx2_blend,
+    .sum_grey = avx2_sum_grey,
+    .saturate = avx2_saturate,
+    .turn = avx2_turn,
 };
 #endif

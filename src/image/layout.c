@@ -6,7 +6,7 @@
 
 // ---- Flips ----
 
-enum { FLIP_BLOCK = 512 }; // pixels
+enum { FLIP_BLOCK = 512, FLIP_SIZE = FLIP_BLOCK * 3 }; // pixels, bytes
 
 static void row_reverse1(unsigned char *row, size_t npixels)
 {
@@ -20,10 +20,11 @@ static void row_reverse1(unsigned char *row, size_t npixels)
 static void row_reverse3(unsigned char *row, size_t npixels)
 {
     const struct bm_kernels *kernels = bm_kernels();
-    unsigned char left[FLIP_BLOCK * 3], right[2 * FLIP_BLOCK * 3];
+    unsigned char left[FLIP_SIZE], right[2 * FLIP_SIZE];
     // A block at either end changes places with the other, until what remains fits into one go.
-    for (; npixels > 2 * FLIP_BLOCK; npixels -= 2 * FLIP_BLOCK, row += sizeof left) {
-        unsigned char *last = row + (npixels - FLIP_BLOCK) * 3;
+    for (; npixels > FLIP_BLOCK + FLIP_BLOCK;
+         npixels -= FLIP_BLOCK + FLIP_BLOCK, row += FLIP_SIZE) {
+        unsigned char *last = row + npixels * 3 - FLIP_SIZE;
         kernels->reverse3(row, left, FLIP_BLOCK);
         kernels->reverse3(last, right, FLIP_BLOCK);
         memcpy(last, left, sizeof left);
@@ -112,7 +113,7 @@ void bm_image_to_planes(const void *from, void *to, uint64_t npixels, unsigned c
                         size_t element_bytes)
 {
     if (channels == 3 && element_bytes == 1)
-        bm_kernels()->split3(from, to, npixels);
+        bm_kernels()->split3(from, to, npixels, npixels);
     else
         transpose(from, to, npixels, channels, element_bytes);
 }
@@ -120,5 +121,8 @@ void bm_image_to_planes(const void *from, void *to, uint64_t npixels, unsigned c
 void bm_image_from_planes(const void *from, void *to, uint64_t npixels, unsigned channels,
                           size_t element_bytes)
 {
-    transpose(from, to, channels, npixels, element_bytes);
+    if (channels == 3 && element_bytes == 1)
+        bm_kernels()->merge3(from, npixels, to, npixels);
+    else
+        transpose(from, to, channels, npixels, element_bytes);
 }

@@ -27,24 +27,48 @@ struct bm_region bm_orient_region(const struct bm_orient *orient, const struct b
     return in_file;
 }
 
+struct walk { // over `from`, for each step to the right or down in `to`
+    const unsigned char *first;
+    ptrdiff_t right, down;
+};
+
+// `depth` is a constant where this is called, so that a pixel is copied by a move or two.
+static inline void walk_copy(const struct walk *walk, const struct bm_pixels *to, size_t depth)
+{
+    enum { TILE = 32 }; // the lines of memory that a column of it reads stay near for the next one
+    for (uint32_t top = 0; top < to->height; top += TILE) {
+        uint32_t bottom = top + TILE < to->height ? top + TILE : to->height;
+        for (uint32_t left = 0; left < to->width; left += TILE) {
+            uint32_t end = left + TILE < to->width ? left + TILE : to->width;
+            for (uint32_t y = top; y < bottom; y++) {
+                const unsigned char *at =
+                    walk->first + (ptrdiff_t)y * walk->down + (ptrdiff_t)left * walk->right;
+                unsigned char *out = to->data + y * to->stride + left * depth;
+                for (uint32_t x = left; x < end; x++, at += walk->right, out += depth)
+                    memcpy(out, at, depth);
+            }
+        }
+    }
+}
+
 void bm_orient_pixels(const struct bm_orient *orient, const struct bm_pixels *from,
                       const struct bm_pixels *to)
 {
-    size_t depth = from->channels;
-    // Each step to the right, or down, in `to` is one of these in `from`.
-    ptrdiff_t column = (ptrdiff_t)(orient->columns_reversed ? -depth : depth);
-    ptrdiff_t row = (ptrdiff_t)(orient->rows_reversed ? -from->stride : from->stride);
-    ptrdiff_t right = orient->transposed ? row : column;
-    ptrdiff_t down = orient->transposed ? column : row;
+    ptrdiff_t column = (ptrdiff_t)from->channels, row = (ptrdiff_t)from->stride;
     const unsigned char *first = from->data;
-    if (orient->rows_reversed)
+    if (orient->rows_reversed) {
         first += (from->height - 1) * from->stride;
-    if (orient->columns_reversed)
-        first += (from->width - 1) * depth;
-    for (uint32_t y = 0; y < to->height; y++) {
-        const unsigned char *at = first + (ptrdiff_t)y * down;
-        unsigned char *out = to->data + y * to->stride;
-        for (uint32_t x = 0; x < to->width; x++, at += right, out += depth)
-            memcpy(out, at, depth);
+        row = -row;
     }
+    if (orient->columns_reversed) {
+        first += (size_t)(from->width - 1) * from->channels;
+        column = -column;
+    }
+    struct walk walk = {first, column, row};
+    if (orient->transposed)
+        walk = (struct walk){first, row, column};
+    if (to->channels == 1)
+        walk_copy(&walk, to, 1);
+    else
+        walk_copy(&walk, to, 3);
 }

@@ -5,8 +5,8 @@
 #include <spng.h>
 
 #include "image/codec.h"
-#include "image/colour.h"
 #include "image/exif.h"
+#include "image/grey.h"
 
 enum { PNG_MAGIC_SIZE = 8, PNG_CHUNK_FRAME = 12, PNG_CHUNKS_MAX = 32 << 20 };
 
@@ -82,7 +82,7 @@ enum bm_status bm_png_probe(const unsigned char *data, size_t size, struct bm_im
                             struct bm_error *err)
 {
     spng_ctx *png = NULL;
-    struct spng_ihdr head;
+    struct spng_ihdr head = {0};
     enum bm_status status = png_open(data, size, &png, &head, err);
     if (status != BM_OK)
         return status;
@@ -157,7 +157,7 @@ enum bm_status bm_png_decode(struct bm_image_scratch *scratch, const unsigned ch
 {
     BM_ASSERT(what->shrink == 1);
     spng_ctx *png = NULL;
-    struct spng_ihdr head;
+    struct spng_ihdr head = {0};
     size_t end_size = 0;
     // Rows below the region are not decoded, so nothing else would tell that they are missing.
     if (png_find(data, size, "IEND", &end_size) == NULL)

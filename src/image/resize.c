@@ -45,12 +45,6 @@ static struct filter filter_of(enum bm_filter filter)
 
 // ---- Weights ----
 
-struct axis { // of the picture that is resized
-    uint32_t size;
-    double start, length; // of the box
-    uint32_t noutputs;
-};
-
 // The taps of all outputs, [noutputs, ntaps].
 static enum bm_status weights_new(struct bm_image_scratch *scratch, enum bm_scratch_use use,
                                   uint32_t noutputs, uint64_t ntaps, struct bm_weights *ret_weights,
@@ -117,15 +111,44 @@ static void weights_set(const struct bm_weights *weights, uint32_t output, uint3
     }
 }
 
+struct sampling { // along an axis
+    struct filter filter;
+    double scale, widen, support;
+};
+
+static struct sampling sampling_of(const struct bm_resize *resize, const struct bm_axis *axis)
+{
+    struct sampling sampling = {.filter = filter_of(resize->filter),
+                                .scale = axis->length / axis->noutputs};
+    sampling.widen = resize->antialias && sampling.scale > 1.0 ? sampling.scale : 1.0;
+    sampling.support = sampling.filter.support * sampling.widen;
+    return sampling;
+}
+
+struct span { // of pixels of the picture
+    uint32_t start, end;
+};
+
+static struct span sampling_span(const struct sampling *sampling, const struct bm_axis *axis,
+                                 double centre)
+{
+    double first = centre - sampling->support + 0.5, last = centre + sampling->support + 0.5;
+    return (struct span){first > 0.0 ? (uint32_t)first : 0,
+                         last < axis->size ? (uint32_t)last : axis->size};
+}
+
+static double sampling_centre(const struct sampling *sampling, const struct bm_axis *axis,
+                              uint32_t output)
+{
+    return axis->start + (output + 0.5) * sampling->scale;
+}
+
 static enum bm_status weights_make(struct bm_image_scratch *scratch, enum bm_scratch_use use,
-                                   const struct bm_resize *resize, const struct axis *axis,
+                                   const struct bm_resize *resize, const struct bm_axis *axis,
                                    struct bm_weights *ret_weights, struct bm_error *err)
 {
-    const struct filter filter = filter_of(resize->filter);
-    const double scale = axis->length / axis->noutputs;
-    const double widen = resize->antialias && scale > 1.0 ? scale : 1.0;
-    const double support = filter.support * widen;
-    const uint64_t ntaps = bm_size_align((uint64_t)ceil(support) * 2 + 1, BM_TAPS_AT_ONCE);
+    const struct sampling sampling = sampling_of(resize, axis);
+    const uint64_t ntaps = bm_size_align((uint64_t)ceil(sampling.support) * 2 + 1, BM_TAPS_AT_ONCE);
     void *memory = NULL;
     enum bm_status status =
         bm_scratch_get(scratch, BM_SCRATCH_DOUBLES, ntaps * sizeof(double), &memory, err);
@@ -133,18 +156,16 @@ static enum bm_status weights_make(struct bm_image_scratch *scratch, enum bm_scr
         return status;
     double *values = memory;
     struct bm_weights weights;
-    status = weights_new(scratch, use, axis->noutputs, ntaps, &weights, err);
+    status = weights_new(scratch, use, axis->count, ntaps, &weights, err);
     if (status != BM_OK)
         return status;
-    const double shrink = 1.0 / widen;
-    for (uint32_t output = 0; output < axis->noutputs; output++) {
-        double centre = axis->start + (output + 0.5) * scale;
-        double first = centre - support + 0.5, last = centre + support + 0.5;
-        uint32_t start = first > 0.0 ? (uint32_t)first : 0;
-        uint32_t end = last < axis->size ? (uint32_t)last : axis->size;
-        for (uint32_t i = start; i < end; i++)
-            values[i - start] = filter.value((i - centre + 0.5) * shrink);
-        weights_set(&weights, output, start, values, end - start);
+    const double shrink = 1.0 / sampling.widen;
+    for (uint32_t output = 0; output < axis->count; output++) {
+        double centre = sampling_centre(&sampling, axis, axis->first + output);
+        struct span span = sampling_span(&sampling, axis, centre);
+        for (uint32_t i = span.start; i < span.end; i++)
+            values[i - span.start] = sampling.filter.value((i - centre + 0.5) * shrink);
+        weights_set(&weights, output, span.start - axis->origin, values, span.end - span.start);
     }
     *ret_weights = weights;
     return BM_OK;
@@ -213,27 +234,26 @@ static void pass_down(const struct bm_weights *weights, const struct bm_pixels *
                       (size_t)to->width * to->channels);
 }
 
-static bool axis_unchanged(const struct axis *axis)
+static bool axis_unchanged(const struct bm_axis *axis)
 {
-    return axis->start == 0.0 && axis->length == axis->size && axis->noutputs == axis->size;
+    return axis->start == 0.0 && axis->length == axis->size && axis->noutputs == axis->size &&
+           axis->count == axis->size && axis->origin == 0;
 }
 
 static enum bm_status resize_smoothly(struct bm_image_scratch *scratch,
                                       const struct bm_resize *resize, const struct bm_pixels *from,
-                                      const struct bm_box *box, const struct bm_pixels *to,
-                                      struct bm_error *err)
+                                      const struct bm_axis *down, const struct bm_axis *across,
+                                      const struct bm_pixels *to, struct bm_error *err)
 {
-    const struct axis across = {from->width, box->left, box->width, to->width};
-    const struct axis down = {from->height, box->top, box->height, to->height};
     struct bm_weights weights, weights_down;
     enum bm_status status =
-        weights_make(scratch, BM_SCRATCH_WEIGHTS_DOWN, resize, &down, &weights_down, err);
-    if (status != BM_OK || axis_unchanged(&across)) {
+        weights_make(scratch, BM_SCRATCH_WEIGHTS_DOWN, resize, down, &weights_down, err);
+    if (status != BM_OK || axis_unchanged(across)) {
         if (status == BM_OK)
             pass_down(&weights_down, from, to);
         return status;
     }
-    status = weights_make(scratch, BM_SCRATCH_WEIGHTS, resize, &across, &weights, err);
+    status = weights_make(scratch, BM_SCRATCH_WEIGHTS, resize, across, &weights, err);
     if (status != BM_OK)
         return status;
     // Only the rows that the second pass reads go through the first.
@@ -254,45 +274,91 @@ static enum bm_status resize_smoothly(struct bm_image_scratch *scratch,
 
 // ---- Nearest ----
 
-static void resize_nearest(uint32_t *columns, const struct bm_pixels *from,
-                           const struct bm_box *box, const struct bm_pixels *to)
+// The pixel of every wanted output. Pillow adds step to step, so that ties fall as they do there.
+static void nearest_find(const struct bm_axis *axis, uint32_t *ret_pixels)
 {
-    // Pillow adds step to step, so that ties fall as they do there.
-    const double step_x = box->width / to->width, step_y = box->height / to->height;
-    double at = box->left + step_x * 0.5;
-    for (uint32_t x = 0; x < to->width; x++, at += step_x)
-        columns[x] = (at < from->width ? (uint32_t)at : from->width - 1) * from->channels;
-    at = box->top + step_y * 0.5;
-    for (uint32_t y = 0; y < to->height; y++, at += step_y) {
-        const unsigned char *row =
-            from->data + (at < from->height ? (uint32_t)at : from->height - 1) * from->stride;
-        unsigned char *out = to->data + y * to->stride;
-        for (uint32_t x = 0; x < to->width; x++)
-            for (unsigned c = 0; c < from->channels; c++)
-                *out++ = row[columns[x] + c];
+    const double step = axis->length / axis->noutputs;
+    double at = axis->start + step * 0.5;
+    for (uint32_t i = 0; i < axis->first + axis->count; i++, at += step) {
+        if (i >= axis->first)
+            ret_pixels[i - axis->first] =
+                (at < axis->size ? (uint32_t)at : axis->size - 1) - axis->origin;
     }
 }
 
-enum bm_status bm_resize_box(struct bm_image_scratch *scratch, const struct bm_resize *resize,
-                             const struct bm_pixels *from, const struct bm_box *box,
-                             const struct bm_pixels *to, struct bm_error *err)
+static enum bm_status resize_nearest(struct bm_image_scratch *scratch, const struct bm_pixels *from,
+                                     const struct bm_axis *down, const struct bm_axis *across,
+                                     const struct bm_pixels *to, struct bm_error *err)
+{
+    void *memory = NULL;
+    enum bm_status status =
+        bm_scratch_get(scratch, BM_SCRATCH_WEIGHTS,
+                       ((size_t)to->height + to->width) * sizeof(uint32_t), &memory, err);
+    if (status != BM_OK)
+        return status;
+    uint32_t *rows = memory, *columns = rows + to->height;
+    nearest_find(down, rows);
+    nearest_find(across, columns);
+    for (uint32_t y = 0; y < to->height; y++) {
+        const unsigned char *row = from->data + rows[y] * from->stride;
+        unsigned char *out = to->data + y * to->stride;
+        for (uint32_t x = 0; x < to->width; x++)
+            for (unsigned c = 0; c < from->channels; c++)
+                *out++ = row[(size_t)columns[x] * from->channels + c];
+    }
+    return BM_OK;
+}
+
+// ---- Parts ----
+
+void bm_axis_reach(const struct bm_resize *resize, const struct bm_axis *axis, uint32_t *ret_start,
+                   uint32_t *ret_length)
+{
+    struct sampling sampling = sampling_of(resize, axis);
+    if (resize->filter == BM_FILTER_NEAREST)
+        sampling.support = 2; // more than its sums can be off
+    uint32_t last = axis->first + axis->count - 1;
+    *ret_start =
+        sampling_span(&sampling, axis, sampling_centre(&sampling, axis, axis->first)).start;
+    *ret_length =
+        sampling_span(&sampling, axis, sampling_centre(&sampling, axis, last)).end - *ret_start;
+}
+
+enum bm_status bm_resize_axes(struct bm_image_scratch *scratch, const struct bm_resize *resize,
+                              const struct bm_pixels *from, const struct bm_axis *down,
+                              const struct bm_axis *across, const struct bm_pixels *to,
+                              struct bm_error *err)
 {
     BM_ASSERT(from->channels == to->channels && (to->channels == 1 || to->channels == 3));
     BM_ASSERT(from->height > 0 && from->width > 0 && to->height > 0 && to->width > 0);
-    if (resize->filter != BM_FILTER_NEAREST)
-        return resize_smoothly(scratch, resize, from, box, to, err);
-    void *columns = NULL;
-    enum bm_status status =
-        bm_scratch_get(scratch, BM_SCRATCH_WEIGHTS, to->width * sizeof(uint32_t), &columns, err);
-    if (status == BM_OK)
-        resize_nearest(columns, from, box, to);
-    return status;
+    BM_ASSERT(down->count == to->height && across->count == to->width);
+    return resize->filter == BM_FILTER_NEAREST
+               ? resize_nearest(scratch, from, down, across, to, err)
+               : resize_smoothly(scratch, resize, from, down, across, to, err);
 }
 
 enum bm_status bm_image_resize(struct bm_image_scratch *scratch, const struct bm_resize *resize,
                                const struct bm_pixels *from, const struct bm_pixels *to,
                                struct bm_error *err)
 {
-    const struct bm_box whole = {0.0, 0.0, from->height, from->width};
-    return bm_resize_box(scratch, resize, from, &whole, to, err);
+    const struct bm_region all = {.height = to->height, .width = to->width};
+    return bm_image_resize_part(scratch, resize, from, to->height, to->width, &all, to, err);
+}
+
+enum bm_status bm_image_resize_part(struct bm_image_scratch *scratch,
+                                    const struct bm_resize *resize, const struct bm_pixels *from,
+                                    uint32_t height, uint32_t width, const struct bm_region *part,
+                                    const struct bm_pixels *to, struct bm_error *err)
+{
+    const struct bm_axis down = {.size = from->height,
+                                 .length = from->height,
+                                 .noutputs = height,
+                                 .first = part->top,
+                                 .count = part->height};
+    const struct bm_axis across = {.size = from->width,
+                                   .length = from->width,
+                                   .noutputs = width,
+                                   .first = part->left,
+                                   .count = part->width};
+    return bm_resize_axes(scratch, resize, from, &down, &across, to, err);
 }

@@ -47,7 +47,11 @@ struct bm_infer {
     struct bm_schema *out;                   // starts empty
     struct bm_origin *origins;               // [BM_COMPONENTS_MAX], one per component of `out`
     const char *where;                       // of the action's parameters, for errors
+    const struct bm_action_type *type;       // whose infer() this is
     const struct bm_variable_type *variable; // set it to have one
+    // What merge() and report() of the variable see as their config; NULL: the parsed struct.
+    // Something in the plan, as it must live as long.
+    const void *variable_config;
     enum bm_action_form form; // the type's; set BM_PER_BATCH if these parameters ask for it
     bool must_join;           // set it if these parameters make no sense where it is not joined
     bool drops;               // set it if run() may call bm_call_drop()
@@ -85,7 +89,10 @@ struct bm_call {
     void *update;           // of the action's variable, zeroed before the first row; NULL: none
     struct bm_error *error; // for BM_RESULT_FAIL
     int64_t failed_row;     // row of the item that failed, or -1
-    bool *dropped;          // [rows of the batch], set by bm_call_drop(); NULL: it may not
+    // The same for who ends a deferred call with a failure, when this struct is gone already. NULL
+    // where nothing can be deferred.
+    int64_t *late_row;
+    bool *dropped; // [rows of the batch], set by bm_call_drop(); NULL: it may not
     struct bm_call_host *host;
 };
 
@@ -132,6 +139,8 @@ struct bm_action_type {
     bool random;   // draws from bm_call_random()
     bool stateful; // its own state reaches its output: such pipelines promise no equal bytes
     bool waits;    // may return BM_RESULT_PENDING
+    bool apart;    // what it writes never lies on the memory that it reads
+    uint64_t code; // hash of code that is not the product's own: part of fingerprints; else 0
     bool alone;    // per batch, but what becomes of an item depends on no other item
     bool caches;   // marks where results are kept; its config is a struct bm_cache_config
     const struct bm_param *params;
@@ -142,13 +151,16 @@ struct bm_action_type {
     enum bm_status (*infer)(const void *config, struct bm_infer *infer, void **ret_plan,
                             struct bm_error *err);
     enum bm_result (*run)(struct bm_call *call);
+    void (*plan_free)(void *plan); // instead of free(), NULL never comes; or NULL
     // NULL, or: a type that does this action and the next one in one go and comes to the same
-    // bytes, or NULL when there is none for these two. It is asked where neither has a lock.
-    // That type is per item, without parameters, variable and waiting; its config is a struct
-    // bm_joined. infer() sees the schema before the first action and must come to the one after
-    // the second. In a call, `position` is that of the first action; run() adds 1 to it while it
-    // does the second one's part, so that each draws its own numbers and answers for its own
-    // failures.
-    const struct bm_action_type *(*join)(const void *config, const struct bm_action_type *next,
+    // bytes, or NULL when there is none for these two. It is asked where neither has a lock, with
+    // the schema before the first one; both have inferred theirs already. The next one may be
+    // joined with those behind it already. That type is per item, without parameters, variable and
+    // waiting; its config is a struct bm_joined. infer() sees the schema before the first action
+    // and must come to the one after the second. In a call, `position` is that of the first action;
+    // run() adds 1 to it while it does the second one's part, so that each draws its own numbers
+    // and answers for its own failures.
+    const struct bm_action_type *(*join)(const struct bm_schema *in, const void *config,
+                                         const struct bm_action_type *next,
                                          const void *next_config);
 };

@@ -50,7 +50,7 @@ static bool chain_may_reuse(const struct action *action, const struct bm_batch *
 // Fills the empty batch that action j makes. What it shares with the one before counts as the
 // chain's own.
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
-                             struct bm_error *err)
+                             struct bm_batch *spare, struct bm_error *err)
 {
     const struct bm_batch *in = &chain[j];
     struct bm_batch *out = &chain[j + 1];
@@ -60,7 +60,7 @@ enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain
         if (!origin->writes || chain_may_reuse(action, chain, j, c))
             bm_batch_share(out, c, in, (unsigned)origin->from);
         else if (!action->schema.components[c].ragged)
-            status = bm_batch_alloc(out, c, err);
+            status = bm_batch_salvage_one(out, c, spare) ? BM_OK : bm_batch_alloc(out, c, err);
         else if (origin->from >= 0)
             status = bm_batch_alloc_ragged(out, c, in->tensors[origin->from].offsets_block, err);
     }
@@ -93,6 +93,7 @@ static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const 
         .update = action->variable == NULL ? NULL : work->updates + action->update_offset,
         .error = failure->error,
         .failed_row = -1,
+        .late_row = failure->late_row,
         .dropped = action->drops ? work->dropped : NULL,
         .host = work->host,
     };
@@ -154,7 +155,7 @@ enum bm_result chain_run(struct chain *chain, const struct bm_range *rows,
 enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struct step *step,
                           struct chain_failure *failure)
 {
-    struct bm_tensor *between = work->tensors + (size_t)2 * work->pipeline->components_max;
+    struct bm_tensor *between = work->tensors + (size_t)3 * work->pipeline->components_max;
     chain->work = work;
     chain->step = step;
     chain->batches[0] = work->batch;
@@ -170,13 +171,14 @@ enum bm_result chain_init(struct chain *chain, struct bm_work *work, const struc
             chain->batches[n + 1].shared = work->shared;
             between += action->schema.ncomponents;
         }
-        if (chain_lay_out(action, chain->batches, n, failure->error) != BM_OK) {
+        if (chain_lay_out(action, chain->batches, n, &work->spare, failure->error) != BM_OK) {
             failure->action = (int)a;
             failure->row = -1;
             return BM_RESULT_FAIL;
         }
         a += action->span;
     }
+    bm_batch_fini(&work->spare);
     return BM_RESULT_OK;
 }
 

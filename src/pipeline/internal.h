@@ -16,15 +16,16 @@ struct action {
     struct bm_origin *origins;               // [schema.ncomponents]
     bool may_write_in_place;                 // see plan_in_place() in pipeline.c
     const struct bm_variable_type *variable; // or NULL
+    const void *variable_config;             // what it sees
     enum bm_action_form form;
     bool must_join, drops;
     double probability;    // of an item to go through it; 1: all do
     unsigned span;         // 1; of a joined one, how many actions of the list it does
-    struct action *joined; // this one and the next in one go, instead of both; or NULL
+    struct action *joined; // this one and those behind it in one go, instead of each; or NULL
     size_t update_offset;  // of its update and state
 };
 
-struct step { // step 0 reads and has no actions; a joined one counts as the two that it does
+struct step { // step 0 reads and has no actions; a joined one counts as those that it does
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     bool drops;         // its last action may leave out items
@@ -57,13 +58,26 @@ struct bm_pipeline {
     unsigned ncached;
 };
 
-// What is run from action i on: that one, or it and the next one joined.
-const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
+// ---- pipeline.c ----
+
+// The schema after the action, and its plan.
+enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
+                            const struct bm_schema *in, const char *where, struct bm_error *err);
 // The schema before action i; with i = nactions, of the batches.
 const struct bm_schema *pipeline_schema(const struct bm_pipeline *pipeline, unsigned i);
 // `where` becomes the error's place; the one it had (a component, a row of a file) goes in front
 // of the text.
 void error_move_to(struct bm_error *err, const char *where);
+
+// ---- joined.c ----
+
+// Joins what can be joined.
+enum bm_status pipeline_join(struct bm_pipeline *pipeline, const struct bm_value *actions,
+                             struct bm_error *err);
+// What is run from action i on: that one, or it and those behind it that it is joined with.
+const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i);
+// Where the part begins that action i belongs to.
+unsigned pipeline_part_start(const struct bm_pipeline *pipeline, unsigned i);
 
 // ---- work.c ----
 
@@ -110,13 +124,15 @@ enum bm_result dropped_end(struct bm_work *work, const struct step *step);
 
 struct chain_failure {
     struct bm_error *error; // what it was, borrowed
+    int64_t *late_row;      // as in struct bm_call, borrowed
     int action;             // where
     int64_t row;
 };
 void work_batch_init(const struct bm_work *work, const struct bm_batch *in, struct bm_batch *out,
                      const struct bm_schema *schema);
+// What it writes lies in blocks of `spare` where they fit.
 enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain, unsigned j,
-                             struct bm_error *err);
+                             struct bm_batch *spare, struct bm_error *err);
 // One action, or two that are joined, over a range of rows.
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,

@@ -149,9 +149,8 @@ static enum bm_status action_check(const struct action *action, const struct bm_
     return BM_OK;
 }
 
-static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
-                                   const struct bm_schema *in, const char *where,
-                                   struct bm_error *err)
+enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
+                            const struct bm_schema *in, const char *where, struct bm_error *err)
 {
     action->origins = calloc(BM_COMPONENTS_MAX, sizeof *action->origins);
     if (action->origins == NULL)
@@ -163,6 +162,7 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
         .out = &action->schema,
         .origins = action->origins,
         .where = where,
+        .type = action->type,
         .form = action->type->form,
     };
     enum bm_status status = action->type->infer(action->config, &infer, &action->plan, err);
@@ -176,8 +176,10 @@ static enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *
         status = action_check(action, in, where, err);
     if (status != BM_OK)
         return status;
-    action->may_write_in_place = plan_in_place(action);
+    action->may_write_in_place = !action->type->apart && plan_in_place(action);
     action->variable = infer.variable;
+    action->variable_config =
+        infer.variable_config == NULL ? action->config : infer.variable_config;
     if (infer.variable != NULL) {
         action->update_offset = pipeline->updates_bytes;
         pipeline->updates_bytes += bm_size_align(infer.variable->state_bytes, UPDATE_ALIGNMENT);
@@ -224,112 +226,43 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
     return status;
 }
 
-static void action_fini(struct action *action)
+static void action_fini_alone(struct action *action)
 {
-    if (action->joined != NULL)
-        action_fini(action->joined);
-    free(action->joined);
     // The analyzer does not see that every action up to nactions has a type.
     // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     bm_params_free(action->type->params, action->type->nparams, action->config);
     free(action->config);
-    free(action->plan);
+    if (action->plan != NULL && action->type->plan_free != NULL)
+        action->type->plan_free(action->plan);
+    else
+        free(action->plan);
     free(action->lock);
     free(action->origins);
     bm_schema_fini(&action->schema);
 }
 
-// ---- Joining ----
-
-static bool schema_equals(const struct bm_schema *schema, const struct bm_schema *other)
+static void action_fini(struct action *action)
 {
-    bool equal = schema->ncomponents == other->ncomponents;
-    for (unsigned c = 0; c < schema->ncomponents && equal; c++) {
-        const struct bm_component *one = &schema->components[c], *two = &other->components[c];
-        equal = strcmp(one->name, two->name) == 0 && one->dtype == two->dtype &&
-                one->ragged == two->ragged && one->ndim == two->ndim &&
-                memcmp(one->shape, two->shape, one->ndim * sizeof one->shape[0]) == 0 &&
-                one->vocabulary == two->vocabulary;
-    }
-    return equal;
-}
-
-// Joins action i and the next one if there is a type that does both.
-static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, const char *where,
-                                  struct bm_error *err)
-{
-    struct action *first = &pipeline->actions[i], *second = &pipeline->actions[i + 1];
-    const struct bm_action_type *type = NULL;
-    bool always = first->probability >= 1 && second->probability >= 1;
-    if (first->lock == NULL && second->lock == NULL && first->type->join != NULL && always)
-        type = first->type->join(first->config, second->type, second->config);
-    if (type == NULL)
-        return BM_OK;
-    struct action *joined = calloc(1, sizeof *joined);
-    struct bm_joined *config = malloc(sizeof *config);
-    if (joined == NULL || config == NULL) {
-        free(joined);
-        free(config);
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
-    }
-    *config = (struct bm_joined){{first->type, second->type}, {first->config, second->config}};
-    joined->type = type;
-    joined->config = config;
-    joined->probability = 1;
-    first->joined = joined; // from here on the pipeline frees it
-    enum bm_status status =
-        action_infer(pipeline, joined, pipeline_schema(pipeline, i), where, err);
-    if (status != BM_OK)
-        return status;
-    if (joined->form != BM_PER_ITEM || type->waits || joined->variable != NULL ||
-        !schema_equals(&joined->schema, &second->schema))
-        return bm_fail(err, BM_INTERNAL, where, "a bug in the action type %s: it cannot join %s",
-                       first->type->name, second->type->name);
-    joined->span = 2;
-    return BM_OK;
-}
-
-static enum bm_status pipeline_join(struct bm_pipeline *pipeline, const struct bm_value *actions,
-                                    struct bm_error *err)
-{
-    enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < pipeline->nactions && status == BM_OK;
-         i += pipeline_part(pipeline, i)->span) {
-        const struct action *action = &pipeline->actions[i];
-        if (i + 1 < pipeline->nactions)
-            status = action_join(pipeline, i, actions->children[i]->where, err);
-        if (status == BM_OK && action->must_join && action->joined == NULL)
-            status = bm_fail(err, BM_INVALID_ARGUMENT, actions->children[i]->where,
-                             "expected right after %s, with these parameters, an action that it "
-                             "can be joined with, and no lock at either",
-                             action->type->name);
-    }
-    return status;
-}
-
-const struct action *pipeline_part(const struct bm_pipeline *pipeline, unsigned i)
-{
-    const struct action *action = &pipeline->actions[i];
-    return action->joined == NULL ? action : action->joined;
+    if (action->joined != NULL)
+        action_fini_alone(action->joined);
+    free(action->joined);
+    action_fini_alone(action);
 }
 
 // ---- Steps ----
 
 static bool action_fuses(const struct bm_pipeline *pipeline, unsigned i)
 {
-    const struct action *action = &pipeline->actions[i];
-    if (action->joined != NULL || (i > 0 && action[-1].joined != NULL))
-        return true;
-    return action->form == BM_PER_ITEM && action->lock == NULL && !action->type->waits;
+    const struct action *part = pipeline_part(pipeline, pipeline_part_start(pipeline, i));
+    return part->form == BM_PER_ITEM && part->lock == NULL && !part->type->waits;
 }
 
 // No action of the step sees an item that one before it left out.
 static bool action_ends_step(const struct bm_pipeline *pipeline, unsigned i)
 {
-    const struct action *action = &pipeline->actions[i];
-    if (action->joined != NULL) // its second half follows
-        return false;
-    return i > 0 && action[-1].joined != NULL ? action[-1].joined->drops : action->drops;
+    unsigned start = pipeline_part_start(pipeline, i);
+    const struct action *part = pipeline_part(pipeline, start);
+    return part->drops && i + 1 == start + part->span;
 }
 
 // Bytes per row that the action reads and writes, for the tile.
@@ -419,13 +352,15 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
     unsigned between_max = 0;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
-        unsigned between = 0;
-        for (unsigned i = step->first + 1; i < step->first + step->nactions; i++)
-            between += pipeline_schema(pipeline, i)->ncomponents;
+        unsigned between = 0, end = step->first + step->nactions;
+        for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
+            if (i > step->first)
+                between += pipeline_schema(pipeline, i)->ncomponents;
+        }
         if (between > between_max)
             between_max = between;
     }
-    pipeline->ntensors = 2 * pipeline->components_max + between_max;
+    pipeline->ntensors = 3 * pipeline->components_max + between_max;
 }
 
 // At its fullest a batch holds what it had before a step and what the step's actions write.
@@ -479,13 +414,18 @@ static void hash_add_source(struct bm_hash *hash, const struct bm_source *source
     hash_add_schema(hash, &source->schema);
 }
 
-static void hash_add_actions(struct bm_hash *hash, const struct bm_pipeline *pipeline)
+static void hash_add_definition(struct bm_hash *hash, const struct bm_pipeline *pipeline)
 {
+    const struct bm_source_type *source_type = bm_source_get(pipeline->source)->type;
+    if (source_type->code != 0)
+        bm_hash_add_u64(hash, source_type->code);
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
         if (action->type->caches) // it changes no byte
             continue;
         bm_hash_add_text(hash, action->type->name);
+        if (action->type->code != 0)
+            bm_hash_add_u64(hash, action->type->code);
         bm_params_hash(action->type->params, action->type->nparams, action->config, hash);
         hash_add_schema(hash, &action->schema);
         if (action->probability < 1)
@@ -505,9 +445,9 @@ static enum bm_status pipeline_fingerprint(struct bm_pipeline *pipeline, struct 
     const struct bm_source *source = bm_source_get(pipeline->source);
     bm_hash_add_u64(whole, BM_ENGINE_FORMAT);
     hash_add_source(whole, source);
-    hash_add_actions(whole, pipeline);
+    hash_add_definition(whole, pipeline);
     hash_add_source(data, source);
-    hash_add_actions(definition, pipeline);
+    hash_add_definition(definition, pipeline);
     pipeline->fingerprint = bm_hash_end(whole);
     pipeline->parts = (struct bm_fingerprint){
         .definition = bm_hash_end(definition),

@@ -85,11 +85,12 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     const struct bm_pipeline *pipeline;
     struct bm_batch batch;    // before the next step; after the last one: the result
     struct bm_batch next;     // of a step that is pending
+    struct bm_batch spare;    // the batch before in this memory, while its blocks may serve again
     uint64_t *items, *epochs; // [room], owned
     bool *dropped;            // [room] items that the step leaves out, owned; NULL: none ever does
     uint64_t room;
-    // Two rows of tensors, from which a step reads and to which it writes in turn, and behind them
-    // those between fused actions. Owned.
+    // Two rows of tensors, from which a step reads and to which it writes in turn, one for `spare`,
+    // and behind them those between fused actions. Owned.
     struct bm_tensor *tensors;
     unsigned char *updates; // of all variables, one after the other, owned; NULL: none
     const char *stream;     // as in struct bm_call, borrowed
@@ -98,6 +99,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     struct bm_shared_pool *shared; // where large tensors lie, or NULL: as in struct bm_batch
     int failed_action;             // index of the action that failed, -1: reading, or none
     int64_t failed_item;           // index in the source, or -1
+    int64_t late_row;              // at which a deferred call failed, or -1
     struct bm_error error;         // last, as it is large and seldom touched
 };
 

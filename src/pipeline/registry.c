@@ -12,8 +12,15 @@ struct table {
     const void **types;
 };
 
+struct kept {
+    void *object;
+    void (*release)(void *object);
+    struct kept *next;
+};
+
 struct bm_registry {
     struct table actions, sources;
+    struct kept *kept; // the last one first
     struct bm_caches *caches;
 };
 
@@ -42,10 +49,27 @@ void bm_registry_free(struct bm_registry *registry)
 {
     if (registry == NULL)
         return;
+    while (registry->kept != NULL) {
+        struct kept *kept = registry->kept;
+        registry->kept = kept->next;
+        kept->release(kept->object);
+        free(kept);
+    }
     free(registry->actions.types);
     free(registry->sources.types);
     bm_caches_unref(registry->caches);
     free(registry);
+}
+
+enum bm_status bm_registry_keep(struct bm_registry *registry, void *kept,
+                                void (*release)(void *kept), struct bm_error *err)
+{
+    struct kept *entry = malloc(sizeof *entry);
+    if (entry == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the registry");
+    *entry = (struct kept){.object = kept, .release = release, .next = registry->kept};
+    registry->kept = entry;
+    return BM_OK;
 }
 
 struct bm_caches *bm_registry_caches(const struct bm_registry *registry)

@@ -79,7 +79,9 @@ static enum bm_status source_open(const struct bm_source_type *type, const struc
     enum bm_status status =
         bm_params_parse(type->params, type->nparams, params, where, config, err);
     if (status == BM_OK) {
-        status = type->open(config, directory, where, ret_source, err);
+        status = type->open_type == NULL
+                     ? type->open(config, directory, where, ret_source, err)
+                     : type->open_type(type, config, directory, where, ret_source, err);
         if (status != BM_OK && err != NULL && err->where[0] == '\0')
             snprintf(err->where, sizeof err->where, "%s", where);
         bm_params_free(type->params, type->nparams, config);

@@ -27,10 +27,15 @@ struct bm_source_type {
     const struct bm_param *params;
     unsigned nparams;
     size_t config_bytes;
+    uint64_t code; // hash of code that is not the product's own: part of fingerprints; else 0
     // Relative paths are meant from `directory` (of the configuration file). Copies what it
     // needs of `config`. Errors about data name file, row and column.
     enum bm_status (*open)(const void *config, const char *directory, const char *where,
                            struct bm_source **ret_source, struct bm_error *err);
+    // Instead of open(), for types that were made at run time: it knows which one it is.
+    enum bm_status (*open_type)(const struct bm_source_type *type, const void *config,
+                                const char *directory, const char *where,
+                                struct bm_source **ret_source, struct bm_error *err);
     void (*close)(struct bm_source *source); // NULL never comes
     // Fills every component of `batch` for its items (all < nitems). Dense tensors are allocated;
     // ragged ones are for the source to allocate. An error names the item in `ret_row` (row in

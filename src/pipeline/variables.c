@@ -38,7 +38,8 @@ void bm_variables_merge(struct bm_variables *variables, const struct bm_work *wo
     for (unsigned i = 0; i < pipeline->nactions && work->updates != NULL; i++) {
         const struct action *action = &pipeline->actions[i];
         if (action->variable != NULL)
-            action->variable->merge(action->config, variables->states + action->update_offset,
+            action->variable->merge(action->variable_config,
+                                    variables->states + action->update_offset,
                                     work->updates + action->update_offset);
     }
 }
@@ -55,7 +56,7 @@ void bm_variables_report(const struct bm_variables *variables, struct bm_number 
         const struct action *action = &pipeline->actions[i];
         if (action->variable == NULL)
             continue;
-        action->variable->report(action->config, variables->states + action->update_offset,
+        action->variable->report(action->variable_config, variables->states + action->update_offset,
                                  ret_numbers);
         ret_numbers += action->variable->nnumbers;
     }

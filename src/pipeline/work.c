@@ -78,7 +78,9 @@ enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order,
     work->error.status = BM_OK;
     work->failed_action = -1;
     work->failed_item = -1;
+    work->late_row = -1;
     bm_batch_fini(&work->next);
+    bm_batch_fini(&work->spare);
     work->next = work->batch; // work_read() salvages its blocks
     work->batch = (struct bm_batch){.schema = pipeline_schema(work->pipeline, 0),
                                     .nitems = nitems,
@@ -100,6 +102,7 @@ void bm_work_drop(struct bm_work *work)
     const struct bm_schema *schema = work->batch.schema;
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
+    bm_batch_fini(&work->spare);
     work->batch = (struct bm_batch){
         .schema = schema, .nitems = nitems, .items = work->items, .item_epochs = work->epochs};
 }
@@ -108,6 +111,7 @@ void bm_work_fini(struct bm_work *work)
 {
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
+    bm_batch_fini(&work->spare);
     free(work->items);
     free(work->epochs);
     free(work->dropped);
@@ -152,6 +156,17 @@ static enum bm_status work_check_ragged(const struct bm_batch *batch, struct bm_
 
 // ---- Reading ----
 
+// Keeps what the batch before was made of for the step behind reading, when that is the only one:
+// what it writes is as large again, and counts in the batch's memory already.
+static void work_spare(struct bm_work *work, struct bm_batch *before)
+{
+    bm_batch_init_in(&work->spare, before->schema,
+                     work->tensors + (size_t)2 * work->pipeline->components_max, work->items,
+                     work->epochs, work->batch.nitems);
+    for (unsigned c = 0; c < before->schema->ncomponents; c++)
+        bm_batch_move(&work->spare, c, before, c);
+}
+
 enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *schema)
 {
     struct bm_batch *batch = &work->batch, *before = &work->next;
@@ -159,6 +174,8 @@ enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *
     work_batch_init(work, before, batch, schema);
     if (before->tensors != NULL)
         bm_batch_salvage(batch, before);
+    if (work->pipeline->nsteps == 2 && before->tensors != NULL)
+        work_spare(work, before);
     bm_batch_fini(before); // the rest of it, before more is taken
     for (unsigned c = 0; c < schema->ncomponents && status == BM_OK; c++) {
         if (!schema->components[c].ragged && batch->tensors[c].block == NULL)
@@ -201,12 +218,13 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
     unsigned a = work->pipeline->steps[step_index].first;
     struct bm_batch chain[2] = {work->batch};
     work_batch_init(work, &chain[0], &chain[1], &work->pipeline->actions[a].schema);
-    if (chain_lay_out(&work->pipeline->actions[a], chain, 0, &work->error) != BM_OK)
+    if (chain_lay_out(&work->pipeline->actions[a], chain, 0, &work->spare, &work->error) != BM_OK)
         return work_fail(work, (int)a, -1);
+    bm_batch_fini(&work->spare);
     work->next =
         chain[1]; // the action may wait: input and output stay where they are until it ends
     const struct bm_range all = {0, work->batch.nitems};
-    struct chain_failure failure = {.error = &work->error};
+    struct chain_failure failure = {.error = &work->error, .late_row = &work->late_row};
     enum bm_result result = chain_call(work, a, &work->batch, &work->next, &all, &failure);
     if (result == BM_RESULT_FAIL)
         work_fail(work, failure.action, failure.row);
@@ -232,6 +250,6 @@ enum bm_result bm_work_resume(struct bm_work *work, unsigned step_index, enum bm
     work->batch = work->next;
     work->next = (struct bm_batch){0};
     if (result == BM_RESULT_FAIL && work->failed_action < 0) // not recorded by chain_call()
-        return work_fail(work, (int)work->pipeline->steps[step_index].first, -1);
+        return work_fail(work, (int)work->pipeline->steps[step_index].first, work->late_row);
     return result == BM_RESULT_OK ? dropped_end(work, &work->pipeline->steps[step_index]) : result;
 }

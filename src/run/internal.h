@@ -120,6 +120,9 @@ struct bm_scheduler {
     unsigned nready, nrunning, nparked, nwaiting;
     uint64_t batches;
     bool feeding; // hungry streams, right now
+    // Threads in bm_deferred_finish(). They are nobody's: that their job is over does not mean that
+    // they are out of here. Without the mutex.
+    atomic_uint nfinishing;
     struct bm_outcome *garbage;
     struct bm_list offers;   // of struct spread, to workers with nothing else to do
     uint64_t spread_ns;      // from how long on a step is worth it

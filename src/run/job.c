@@ -267,10 +267,13 @@ static void job_sleep_over(struct bm_timer *timer)
 static void job_deferred_finish(struct bm_deferred *deferred, enum bm_result result)
 {
     struct bm_job *job = BM_CONTAINER(deferred, struct bm_job, deferred);
-    struct bm_executor *executor = job->stream->scheduler->executor;
+    struct bm_scheduler *scheduler = job->stream->scheduler;
+    struct bm_executor *executor = scheduler->executor;
+    atomic_fetch_add_explicit(&scheduler->nfinishing, 1, memory_order_relaxed);
     executor->enter(executor);
     job_resume(job, result);
     executor->leave(executor);
+    atomic_fetch_sub_explicit(&scheduler->nfinishing, 1, memory_order_release);
 }
 
 // ---- On a worker, without the mutex ----

@@ -246,5 +246,6 @@ struct bm_scheduler_status bm_scheduler_status(const struct bm_scheduler *schedu
 
 bool bm_scheduler_idle(const struct bm_scheduler *scheduler)
 {
-    return bm_list_empty(&scheduler->streams);
+    return bm_list_empty(&scheduler->streams) &&
+           atomic_load_explicit(&scheduler->nfinishing, memory_order_acquire) == 0;
 }

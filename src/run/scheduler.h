@@ -171,4 +171,5 @@ struct bm_scheduler_status {
     uint64_t batches; // committed since the start
 };
 struct bm_scheduler_status bm_scheduler_status(const struct bm_scheduler *scheduler);
-bool bm_scheduler_idle(const struct bm_scheduler *scheduler); // no job anywhere, no stream open
+// No job anywhere, no stream open, no thread that ends a deferred action.
+bool bm_scheduler_idle(const struct bm_scheduler *scheduler);

@@ -16,6 +16,7 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 {
     static const struct bm_source_type *const types[] = {
         &bm_range_source,
+        &bm_folder_source,
 #if BM_WITH_CSV
         &bm_csv_source,
 #endif

@@ -6,6 +6,7 @@
 //     each a program that is told on its standard input what to do report.c    medians, ratios,
 //     whether goals are met; as a table or as JSON and one file per kind of measurement: stream.c
 //     engine.c load.c latency.c epoch.c raw_tcp.c shm_ring.c
+//     raw_jpeg.c; images.c makes the pictures
 //
 // Threads: the main thread only, unless a file says otherwise of itself.
 #pragma once
@@ -56,16 +57,17 @@ double bench_percentile(double *values, unsigned n, double share); // sorts them
 struct bench_stream {
     const char *pipeline; // of bench_config()
     uint64_t items, item_bytes, batch_items, nbatches;
-    unsigned nactions; // that do nothing
-    unsigned prefetch; // of ours
-    bool in_bytes;     // the value is MB/s, else batches/s
+    unsigned nactions;                                             // that do nothing
+    unsigned prefetch;                                             // of ours
+    enum bench_unit { BENCH_BATCHES, BENCH_MB, BENCH_ITEMS } unit; // that the value counts, in 1 s
 };
 uint64_t bench_stream_bytes(const struct bench_stream *stream); // of a batch
 uint64_t bench_stream_batches(const struct bench_setup *setup, const struct bench_stream *stream);
 double bench_stream_value(const struct bench_stream *stream, double batches_per_second);
 
-// Writes the data under `folder`, and the configuration of all pipelines to `ret_yaml`.
-void bench_config(const char *folder, char *ret_yaml, size_t size);
+// Writes the data under `folder`, and the configuration of all pipelines to `ret_yaml`; of those of
+// pictures only with `images`.
+void bench_config(const char *folder, bool images, char *ret_yaml, size_t size);
 void bench_config_clean(const char *folder);
 
 // ---- Measurements ----
@@ -79,6 +81,12 @@ bench_measure bench_nng_echo;         // p50 in us of as many bytes
 // Streams served, their fairness, MB above the budget, p99 in us of 100 streams and of all.
 bench_measure bench_streams;
 bench_measure bench_epoch; // ms to the first batch, MB of the server, and with few items
+
+struct bench_images_work {
+    const struct bench_stream *stream;
+    bool floats; // normalised, else bytes
+};
+bench_measure bench_raw_jpeg; // work: struct bench_images_work
 
 struct bench_actions {
     bool locked; // each of the actions uses the one lock

@@ -56,6 +56,15 @@ static void row_want(const char *row, bool peers)
     }
 }
 
+static bool row_wanted(const char *row)
+{
+    for (unsigned i = 0; i < bench_nfigures; i++) {
+        if (bench_figures[i].wanted && strcmp(bench_figures[i].row, row) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool row_has_peer(const char *row)
 {
     for (unsigned i = 0; i < bench_nfigures; i++) {
@@ -164,7 +173,7 @@ static void settings_print(FILE *to, unsigned rounds)
     for (unsigned i = 0; i < bench_nfigures; i++) {
         const struct bench_figure *figure = &bench_figures[i];
         const struct bench_stream *stream = figure->work;
-        if (figure->wanted && figure->measure == bench_stream_remote)
+        if (figure->wanted && figure->measure == bench_stream_remote && stream->unit != BENCH_ITEMS)
             fprintf(to,
                     "%s: batches of %" PRIu64 " of %" PRIu64 " items of %" PRIu64
                     " random bytes, shuffled, %u actions; ours with prefetch %u\n",
@@ -187,7 +196,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (mkdtemp(folder) == NULL)
         bench_die(folder, strerror(errno));
-    bench_config(folder, config_yaml, sizeof config_yaml);
+    bench_config(folder, row_wanted("images"), config_yaml, sizeof config_yaml);
     bench_server_start(&options.setup.server, config_yaml, NULL);
     bench_config_clean(folder); // the server has its files open; nothing is left if we are killed
     rounds_run(&options);

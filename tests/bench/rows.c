@@ -3,20 +3,30 @@
 
 #define MB "MB/s"
 #define RATE "batches/s"
+#define IMAGES "images/s"
 #define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
 
 // ---- Work ----
 
 // A gibibyte of data each, and as many batches of numbers as take about as long.
-static const struct bench_stream tcp_64k = {"blocks", 1024, 16384, 4, 8192, 0, 255, true};
-static const struct bench_stream tcp_1m = {"blocks", 1024, 16384, 64, 1024, 0, 15, true};
-static const struct bench_stream tcp_16m = {"blocks", 1024, 16384, 1024, 64, 0, 3, true};
-static const struct bench_stream f32_8m = {"floats", 2048, 32768, 256, 128, 0, 3, true};
-static const struct bench_stream noop = {"noop3", 1000000, 8, 32, 50000, 3, 1023, false};
+static const struct bench_stream tcp_64k = {"blocks", 1024, 16384, 4, 8192, 0, 255, BENCH_MB};
+static const struct bench_stream tcp_1m = {"blocks", 1024, 16384, 64, 1024, 0, 15, BENCH_MB};
+static const struct bench_stream tcp_16m = {"blocks", 1024, 16384, 1024, 64, 0, 3, BENCH_MB};
+static const struct bench_stream f32_8m = {"floats", 2048, 32768, 256, 128, 0, 3, BENCH_MB};
+static const struct bench_stream noop = {"noop3", 1000000, 8, 32, 50000, 3, 1023, BENCH_BATCHES};
 // The same at a tenth of the length, for those who take as long for it.
-static const struct bench_stream noop_short = {"noop3", 1000000, 8, 32, 5000, 3, 1023, false};
+static const struct bench_stream noop_short = {"noop3", 1000000, 8,    32,
+                                               5000,    3,       1023, BENCH_BATCHES};
 // 16 in flight is a window of 16; each waits 10 ms without a worker.
-static const struct bench_stream wait = {"wait", 1000000, 8, 1, 1600, 1, 15, false};
+static const struct bench_stream wait = {"wait", 1000000, 8, 1, 1600, 1, 15, BENCH_BATCHES};
+
+// Pictures of 224 x 224 in 3 channels, of bytes or of floats.
+static const struct bench_stream images_u8 = {"images_u8", 2000, 150528, 64, 64, 0, 3, BENCH_ITEMS};
+static const struct bench_stream images_plain = {"images_u8_plain", 2000, 150528, 64, 64, 0, 3,
+                                                 BENCH_ITEMS};
+static const struct bench_stream images_f32 = {"images_f32", 2000, 602112, 64,
+                                               64,           0,    3,      BENCH_ITEMS};
+static const struct bench_images_work raw_u8 = {&images_u8, false}, raw_f32 = {&images_f32, true};
 
 static const struct bench_actions actions_1 = {false, 1}, actions_100 = {false, 100},
                                   actions_10k = {false, 10000}, locked_1 = {true, 1},
@@ -63,6 +73,16 @@ enum figure {
     F32_TFDATA,
     F32_TFDATA_DEFAULT,
     F32_TORCH,
+    IMAGES_RAW,
+    IMAGES_U8,
+    IMAGES_TFDATA,
+    IMAGES_TORCH,
+    IMAGES_PLAIN,
+    IMAGES_PLAIN_TFDATA,
+    IMAGES_RAW_F32,
+    IMAGES_F32,
+    IMAGES_F32_TFDATA,
+    IMAGES_F32_TORCH,
     WAIT_10MS,
     ACTION_1,
     ACTION_100,
@@ -136,6 +156,17 @@ struct bench_figure bench_figures[NFIGURES] = {
     [F32_TFDATA] = PEER("tfdata_f32_8m", "f32_8m", MB, TFDATA, &f32_8m, "plain"),
     [F32_TFDATA_DEFAULT] = PEER("tfdata_default_f32_8m", "f32_8m", MB, TFDATA, &f32_8m, "default"),
     [F32_TORCH] = PEER("dataloader_f32_8m", "f32_8m", MB, TORCH, &f32_8m, "-"),
+    [IMAGES_RAW] = LIMIT("raw_jpeg_u8", "images", IMAGES, bench_raw_jpeg, &raw_u8),
+    [IMAGES_U8] = LIMIT("images_u8", "images", IMAGES, bench_stream_remote, &images_u8),
+    [IMAGES_TFDATA] = PEER("tfdata_images_u8", "images", IMAGES, TFDATA, &images_u8, "u8"),
+    [IMAGES_TORCH] = PEER("dataloader_images_u8", "images", IMAGES, TORCH, &images_u8, "u8"),
+    [IMAGES_PLAIN] = LIMIT("images_u8_plain", "images", IMAGES, bench_stream_remote, &images_plain),
+    [IMAGES_PLAIN_TFDATA] =
+        PEER("tfdata_images_u8_plain", "images", IMAGES, TFDATA, &images_plain, "u8_plain"),
+    [IMAGES_RAW_F32] = LIMIT("raw_jpeg_f32", "images", IMAGES, bench_raw_jpeg, &raw_f32),
+    [IMAGES_F32] = LIMIT("images_f32", "images", IMAGES, bench_stream_remote, &images_f32),
+    [IMAGES_F32_TFDATA] = PEER("tfdata_images_f32", "images", IMAGES, TFDATA, &images_f32, "f32"),
+    [IMAGES_F32_TORCH] = PEER("dataloader_images_f32", "images", IMAGES, TORCH, &images_f32, "f32"),
     [WAIT_10MS] = OURS("wait_10ms", RATE, bench_stream_remote, &wait),
     [ACTION_1] = PART("action_cost", "1 stream", "us CPU", bench_engine, &actions_1),
     [ACTION_100] = PART("action_cost", "100 streams", "us CPU", bench_engine, &actions_100),
@@ -210,6 +241,13 @@ const struct bench_goal bench_goals[] = {
     AT_LEAST(F32_8M, F32_TFDATA, 1.5),
     AT_LEAST(F32_8M, F32_TFDATA_DEFAULT, 2.5),
     INFORM(F32_8M, F32_TORCH),
+    NEAR_LIMIT(IMAGES_U8, IMAGES_RAW, 0.90),
+    AT_LEAST(IMAGES_U8, IMAGES_TFDATA, 2.6),
+    AT_LEAST(IMAGES_U8, IMAGES_TORCH, 1.3),
+    AT_LEAST(IMAGES_PLAIN, IMAGES_PLAIN_TFDATA, 1.5),
+    NEAR_LIMIT(IMAGES_F32, IMAGES_RAW_F32, 0.85),
+    INFORM(IMAGES_F32, IMAGES_F32_TFDATA),
+    INFORM(IMAGES_F32, IMAGES_F32_TORCH),
     IDEAL(WAIT_10MS, 1600, "1600/s", 0.98),
     BELOW(ACTION_1, 1, "1 us"),
     BELOW(ACTION_100, 1, "1 us"),

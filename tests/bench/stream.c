@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "bench/images.h"
 
 enum { QUICKER = 4 };
 
@@ -31,6 +32,7 @@ static const char config_format[] = "listen: ['tcp://127.0.0.1:0']\n"
                                     "  blocks: {npy: {path: '%1$s/blocks.npy'}}\n"
                                     "  kib: {npy: {path: '%1$s/kib.npy'}}\n"
                                     "  floats: {npy: {path: '%1$s/floats.npy'}}\n"
+                                    "%2$s%3$s%4$s"
                                     "pipelines:\n"
                                     "  blocks: {source: blocks}\n"
                                     "  kib: {source: kib}\n"
@@ -67,11 +69,35 @@ static void array_write(const char *folder, const struct array *array)
         bench_die(path, strerror(errno));
 }
 
-void bench_config(const char *folder, char *ret_yaml, size_t size)
+static const char images_pipelines[] =
+    "  images_u8: {source: pictures, actions: [\n"
+    "    decode_image: {components: image},\n"
+    "    random_resized_crop: {components: image, size: 224},\n"
+    "    flip: {components: image}, layout: {components: image, to: chw}, select: {components: "
+    "image}]}\n"
+    "  images_u8_plain: {source: pictures, actions: [\n"
+    "    decode_image: {components: image},\n"
+    "    random_resized_crop: {components: image, size: 224, antialias: false},\n"
+    "    flip: {components: image}, layout: {components: image, to: chw}, select: {components: "
+    "image}]}\n"
+    "  images_f32: {source: pictures, actions: [\n"
+    "    decode_image: {components: image},\n"
+    "    random_resized_crop: {components: image, size: 224},\n"
+    "    flip: {components: image}, layout: {components: image, to: chw},\n"
+    "    normalize: {components: image, mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, "
+    "57.375], axis: 0},\n"
+    "    select: {components: image}]}\n";
+
+void bench_config(const char *folder, bool images, char *ret_yaml, size_t size)
 {
     for (unsigned i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         array_write(folder, &arrays[i]);
-    snprintf(ret_yaml, size, config_format, folder);
+    const char *pictures = images ? bench_images_folder() : "";
+    size_t length = (size_t)snprintf(ret_yaml, size, config_format, folder,
+                                     images ? "  pictures: {folder: {path: '" : "", pictures,
+                                     images ? "', classes: none}}\n" : "");
+    if (images && length < size)
+        snprintf(ret_yaml + length, size - length, "%s", images_pipelines);
 }
 
 void bench_config_clean(const char *folder)
@@ -99,7 +125,15 @@ uint64_t bench_stream_batches(const struct bench_setup *setup, const struct benc
 double bench_stream_value(const struct bench_stream *stream, double batches_per_second)
 {
     double bytes = (double)bench_stream_bytes(stream);
-    return stream->in_bytes ? batches_per_second * bytes / 1e6 : batches_per_second;
+    switch (stream->unit) {
+    case BENCH_MB:
+        return batches_per_second * bytes / 1e6;
+    case BENCH_ITEMS:
+        return batches_per_second * (double)stream->batch_items;
+    case BENCH_BATCHES:
+        break;
+    }
+    return batches_per_second;
 }
 
 static void stream_check(enum batchmill_code code, const struct batchmill_error *error)
@@ -120,6 +154,7 @@ static void stream_measure(const struct bench_setup *setup, const struct bench_s
     order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
     order.seed = 7;
     order.n_iters = bench_stream_batches(setup, wanted);
+    order.epoch_border = BATCHMILL_BORDER_CROSS; // every batch is whole
     order.prefetch = wanted->prefetch;
     stream_check(batchmill_connect(setup->server.url, &options, &client, &error), &error);
     double start = bench_now();

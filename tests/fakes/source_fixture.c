@@ -1,6 +1,6 @@
 #include "fakes/source_fixture.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,18 +28,17 @@ static void fixture_close(struct source_fixture *fixture)
     fixture->source = NULL;
 }
 
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *ftw)
+{
+    (void)info, (void)kind, (void)ftw;
+    return remove(path);
+}
+
 void source_fixture_fini(struct source_fixture *fixture)
 {
     fixture_close(fixture);
     bm_registry_free(fixture->registry);
-    DIR *directory = opendir(fixture->directory);
-    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-        if (entry->d_name[0] != '.')
-            remove(source_fixture_path(fixture, entry->d_name));
-    }
-    if (directory != NULL)
-        closedir(directory);
-    rmdir(fixture->directory);
+    nftw(fixture->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *source_fixture_path(const struct source_fixture *fixture, const char *name)

@@ -15,7 +15,7 @@ struct source_fixture {
 };
 
 void source_fixture_init(struct source_fixture *fixture);
-void source_fixture_fini(struct source_fixture *fixture); // removes the folder and its files
+void source_fixture_fini(struct source_fixture *fixture); // removes the folder with all in it
 // `path` of a file in the folder, in a static buffer.
 const char *source_fixture_path(const struct source_fixture *fixture, const char *name);
 void source_fixture_write(struct source_fixture *fixture, const char *name, const void *data,

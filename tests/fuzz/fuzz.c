@@ -40,7 +40,7 @@ void fuzz_file_close(struct fuzz_file *file)
 
 // ---- Sources ----
 
-const struct bm_registry *fuzz_registry(void)
+struct bm_registry *fuzz_registry(void)
 {
     static struct bm_registry *registry;
     if (registry == NULL) {

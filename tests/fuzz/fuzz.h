@@ -27,7 +27,7 @@ void fuzz_file_close(struct fuzz_file *file);
 
 // ---- Errors, values, sources ----
 
-const struct bm_registry *fuzz_registry(void);   // with all built-in types
+struct bm_registry *fuzz_registry(void);         // with all built-in types
 void fuzz_refused(const struct bm_error *error); // asserts that it tells something
 
 // Opens what `yaml` says, such as "{csv: {path: a.csv}}"; false: it was refused, with a reason.

@@ -51,6 +51,14 @@ expect "pkg-config --modversion" "$version" "$(pkg-config --modversion batchmill
 cc main.c -o by_pkg_config $(pkg-config --cflags --libs batchmill)
 expect "pkg-config" "$version" "$(./by_pkg_config)"
 
+# A plug-in needs the installed header alone.
+mkdir plugin
+cc -shared -fPIC -O2 -I"$root/include" "$BATCHMILL_SOURCE_DIR/examples/plugin/c/example.c" \
+    -o plugin/example.so
+chmod -R go-w plugin
+"$root/bin/batchmill" plugin check plugin/example.so >"$prefix/log" ||
+    { cat "$prefix/log"; exit 1; }
+
 strangers=$(nm -D --defined-only "$libdir/libbatchmill.so" | awk '$3 !~ /^batchmill_/ {print $3}')
 expect "exported names beside batchmill_*" "" "$strangers"
 

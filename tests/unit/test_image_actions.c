@@ -197,6 +197,26 @@ static void resize_refuses_what_makes_no_picture(void **state)
     assert_non_null(strstr(fixture.work.error.text, "got 9 x 72000"));
 }
 
+static void a_picture_too_thin_to_resize_fails_joined_or_not(void **state)
+{
+    (void)state;
+    static const int32_t thin[][2] = {{4, 4}, {1, 8000}};
+    static const char *const actions[] = {
+        "[{resize: {components: image, size: 9, mode: short_side}}, {center_crop: {components: "
+        "image, size: 3}}]",
+        "[{resize: {components: image, size: 9, mode: short_side}, use_lock: a}, {center_crop: "
+        "{components: image, size: 3}}]",
+    };
+    give_pictures(thin, 2);
+    for (unsigned i = 0; i < COUNT(actions); i++) {
+        build(actions[i]);
+        assert_int_equal(action_fixture_run(&fixture, 2, 0), BM_RESULT_FAIL);
+        assert_int_equal(fixture.work.failed_item, 1);
+        assert_int_equal(fixture.work.failed_action, 0);
+        assert_non_null(strstr(fixture.work.error.text, "got 9 x 72000"));
+    }
+}
+
 static void sizes_that_lie_are_an_error_of_their_item(void **state)
 {
     (void)state;
@@ -476,203 +496,6 @@ static void layout_moves_the_channels_and_back(void **state)
             "[channels, height, width]");
 }
 
-// ---- decode_image ----
-
-enum { FILES_MAX = 6 };
-
-static struct {
-    uint8_t bytes[16384];
-    uint64_t offsets[FILES_MAX + 1];
-    char names[256];
-    uint64_t name_offsets[FILES_MAX + 1];
-} files;
-
-// Files of tests/data/pictures; "" is an empty one.
-static void give_files(const char *const *names, unsigned n)
-{
-    const char *root = getenv("BATCHMILL_SOURCE_DIR");
-    for (unsigned i = 0; i < n; i++) {
-        char path[500];
-        size_t size = 0;
-        if (names[i][0] != '\0') {
-            snprintf(path, sizeof path, "%s/tests/data/pictures/%s", root == NULL ? "." : root,
-                     names[i]);
-            FILE *file = fopen(path, "rb");
-            if (file == NULL)
-                fail_msg("%s: cannot open", path);
-            size = fread(files.bytes + files.offsets[i], 1, sizeof files.bytes - files.offsets[i],
-                         file);
-            fclose(file);
-        }
-        files.offsets[i + 1] = files.offsets[i] + size;
-        strcpy(files.names + files.name_offsets[i], names[i]);
-        files.name_offsets[i + 1] = files.name_offsets[i] + strlen(names[i]);
-    }
-    const struct given given[] = {
-        {"image", BM_BYTES, 0, {0}, files.bytes, files.offsets},
-        {"name", BM_STRING, 0, {0}, files.names, files.name_offsets},
-    };
-    action_fixture_give(n, given, 2);
-}
-
-static const char *const good_files[] = {"wide.jpg", "turned.jpg", "grey.png", "wide.jpg"};
-
-static void decode_image_gives_pixels_and_sizes(void **state)
-{
-    (void)state;
-    give_files(good_files, 4);
-    run("[decode_image: {components: image}]", 4);
-    assert_shape("image", "image uint8 [varies, 3]");
-    assert_shape("image.size", "image.size int32 [2]");
-    assert_memory_equal(action_fixture_values(&fixture, "image.size"),
-                        ((int32_t[]){60, 90, 50, 33, 41, 37, 60, 90}), 8 * sizeof(int32_t));
-    const uint8_t *pixels = action_fixture_values(&fixture, "image");
-    assert_memory_equal(pixels, pixels + (5400 + 1650 + 1517) * 3, 5400 * 3);
-    const uint8_t *grey = pixels + (5400 + 1650) * 3;
-    for (unsigned i = 0; i < 1517 * 3; i++)
-        assert_int_equal(grey[i], grey[i / 3 * 3]);
-    run("[decode_image: {components: image, mode: grey, orientation: ignore}]", 4);
-    assert_shape("image", "image uint8 [varies, 1]");
-    assert_memory_equal(action_fixture_values(&fixture, "image.size"),
-                        ((int32_t[]){60, 90, 33, 50, 41, 37, 60, 90}), 8 * sizeof(int32_t));
-}
-
-static void decoding_a_part_gives_the_bytes_of_decoding_all(void **state)
-{
-    (void)state;
-    static const char *const steps[] = {
-        "random_resized_crop: {components: image, size: 24}",
-        "random_resized_crop: {components: image, size: [5, 31], interpolation: bicubic}",
-        "random_resized_crop: {components: image, size: 16, interpolation: nearest}",
-        "random_resized_crop: {components: image, size: 8, antialias: false}",
-        "resize: {components: image, size: [20, 30]}",
-        "resize: {components: image, size: [120, 7], interpolation: bicubic}",
-        "center_crop: {components: image, size: [45, 40], value: 3}",
-        "center_crop: {components: image, size: 8}",
-        "pad: {components: image, size: [99, 98], value: [1, 2, 3]}",
-    };
-    static uint8_t expected[4 * 99 * 98 * 3];
-    give_files(good_files, 4);
-    fixture.shuffle = true;
-    for (unsigned i = 0; i < COUNT(steps); i++) {
-        char actions[300];
-        snprintf(actions, sizeof actions,
-                 "[{decode_image: {components: image}, use_lock: true}, {%s}]", steps[i]);
-        run(actions, 4);
-        assert_int_equal(bm_pipeline_nsteps(fixture.pipeline), 3);
-        uint64_t fingerprint = bm_pipeline_fingerprint(fixture.pipeline);
-        size_t n = fixture.work.batch.tensors[0].size_bytes;
-        assert_in_range(n, 1, sizeof expected);
-        memcpy(expected, action_fixture_values(&fixture, "image"), n);
-        snprintf(actions, sizeof actions, "[{decode_image: {components: image}}, {%s}]", steps[i]);
-        for (fixture.tile_rows = 0; fixture.tile_rows < 4; fixture.tile_rows += 3) {
-            run(actions, 4);
-            assert_int_equal(bm_pipeline_nsteps(fixture.pipeline), 2);
-            assert_true(bm_pipeline_step_spreads(fixture.pipeline, 1));
-            assert_int_equal(bm_pipeline_fingerprint(fixture.pipeline), fingerprint);
-            assert_memory_equal(action_fixture_values(&fixture, "image"), expected, n);
-        }
-    }
-}
-
-static void a_whole_pipeline_is_one_pass_over_each_item(void **state)
-{
-    (void)state;
-    give_files(good_files, 4);
-    run("[{decode_image: {components: image}}, {random_resized_crop: {components: image, size: "
-        "24}}, {flip: {components: image}}, {layout: {components: image, to: chw}}, {normalize: "
-        "{components: image, mean: 0.5, std: 0.25, scale: 255}}]",
-        4);
-    assert_shape("image", "image float32 [3, 24, 24]");
-    assert_int_equal(bm_pipeline_nsteps(fixture.pipeline), 2);
-    assert_true(bm_pipeline_step_spreads(fixture.pipeline, 1));
-}
-
-static void broken_files_are_errors_that_name_them(void **state)
-{
-    (void)state;
-    static const char *const names[] = {"wide.jpg", "cut.jpg", "SOURCES.md", ""};
-    static const char *const steps[] = {"", ", {resize: {components: image, size: 8}}"};
-    give_files(names, 4);
-    for (unsigned i = 0; i < COUNT(steps); i++) {
-        char actions[200];
-        snprintf(actions, sizeof actions, "[{decode_image: {components: image}}%s]", steps[i]);
-        build(actions);
-        for (uint64_t item = 0; item < 4; item++) {
-            enum bm_result result = action_fixture_run(&fixture, 1, item);
-            if (item == 0) {
-                assert_int_equal(result, BM_RESULT_OK);
-                continue;
-            }
-            assert_int_equal(result, BM_RESULT_FAIL);
-            assert_int_equal(fixture.work.failed_action, 0);
-            assert_int_equal(fixture.work.failed_item, item);
-            assert_non_null(strstr(fixture.work.error.text, names[item]));
-            assert_int_equal(fixture.work.error.status,
-                             item == 1 ? BM_DATA_LOSS : BM_INVALID_ARGUMENT);
-        }
-        snprintf(actions, sizeof actions,
-                 "[{decode_image: {components: image, broken: skip_batch}}%s]", steps[i]);
-        build(actions);
-        assert_int_equal(action_fixture_run(&fixture, 1, 0), BM_RESULT_OK);
-        assert_int_equal(action_fixture_run(&fixture, 2, 0), BM_RESULT_SKIP);
-    }
-}
-
-static void larger_pictures_than_allowed_are_not_decoded(void **state)
-{
-    (void)state;
-    give_files(good_files, 4);
-    run("[decode_image: {components: image, max_pixels: 5400}]", 4);
-    build("[decode_image: {components: image, max_pixels: 5399}]");
-    assert_int_equal(action_fixture_run(&fixture, 4, 0), BM_RESULT_FAIL);
-    assert_int_equal(fixture.work.failed_item, 0);
-    assert_non_null(strstr(fixture.work.error.text, "5399"));
-}
-
-static void shrinking_while_decoding_needs_a_step_to_shrink_for(void **state)
-{
-    (void)state;
-    give_files(good_files, 4);
-    run("[{decode_image: {components: image, dct_scale: true}}, {resize: {components: image, size: "
-        "8}}]",
-        4);
-    REFUSES("[decode_image: {components: image, dct_scale: true}]", "", "joined with");
-    REFUSES("[{decode_image: {components: image, dct_scale: true}}, {center_crop: {components: "
-            "image, size: 8}}]",
-            "", "joined with");
-    REFUSES("[{decode_image: {components: image, dct_scale: true}}, {resize: {components: image, "
-            "size: 8, mode: short_side}}]",
-            "", "joined with");
-}
-
-static void decode_image_takes_files_only(void **state)
-{
-    (void)state;
-    give_pictures(four_sizes, 1);
-    REFUSES("[decode_image: {components: image}]", ".components", "got image of uint8");
-    give_files(good_files, 1);
-    REFUSES("[decode_image: {components: name}]", ".components", "got name of string");
-    REFUSES("[{resize: {components: image, size: 4}}]", ".components", "decode_image makes");
-    const struct given given[] = {
-        {"image", BM_BYTES, 0, {0}, files.bytes, files.offsets},
-        {"image.size", BM_STRING, 0, {0}, files.names, files.name_offsets},
-    };
-    action_fixture_give(1, given, 2);
-    REFUSES("[decode_image: {components: image}]", "decode_image", "no component image.size");
-}
-
-static void without_memory_nothing_is_built_and_nothing_leaks(void **state)
-{
-    (void)state;
-    give_files(good_files, 1);
-    action_fixture_starves(&fixture,
-                           "[{decode_image: {components: image}}, {random_resized_crop: "
-                           "{components: image, size: 24, ratio: [1, 2]}}, {color_jitter: "
-                           "{components: image, hue: 0.1}}, {normalize: {components: image, mean: "
-                           "1, std: 1}}, {layout: {components: image, to: chw}}]");
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, free_fixture)
@@ -680,6 +503,7 @@ int main(void)
         TEST(resize_gives_what_pillow_gives),
         TEST(resize_by_the_short_side_keeps_the_shape),
         TEST(resize_refuses_what_makes_no_picture),
+        TEST(a_picture_too_thin_to_resize_fails_joined_or_not),
         TEST(sizes_that_lie_are_an_error_of_their_item),
         TEST(random_crops_are_those_of_torchvision),
         TEST(a_crop_that_never_fits_is_the_middle),
@@ -694,14 +518,6 @@ int main(void)
         TEST(color_jitter_is_near_torchvisions),
         TEST(color_jitter_without_amounts_changes_nothing),
         TEST(layout_moves_the_channels_and_back),
-        TEST(decode_image_gives_pixels_and_sizes),
-        TEST(decoding_a_part_gives_the_bytes_of_decoding_all),
-        TEST(a_whole_pipeline_is_one_pass_over_each_item),
-        TEST(broken_files_are_errors_that_name_them),
-        TEST(larger_pictures_than_allowed_are_not_decoded),
-        TEST(shrinking_while_decoding_needs_a_step_to_shrink_for),
-        TEST(decode_image_takes_files_only),
-        TEST(without_memory_nothing_is_built_and_nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

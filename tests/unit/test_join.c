@@ -130,7 +130,7 @@ static enum bm_result joined_run(struct bm_call *call)
     nfolded_at_once++;
     for (uint64_t row = call->first; row < call->first + call->count && result == BM_RESULT_OK;
          row++) {
-        int64_t rows[ROWS_MAX];
+        int64_t rows[ROWS_MAX] = {0};
         result = unfold(call, joined->configs[0], row, rows);
         if (result != BM_RESULT_OK)
             break;
@@ -161,10 +161,12 @@ static const struct bm_action_type fold_type = {
     .run = fold_run,
 };
 
-static const struct bm_action_type *
-unfold_join(const void *config, const struct bm_action_type *next, const void *next_config)
+static const struct bm_action_type *unfold_join(const struct bm_schema *in, const void *config,
+                                                const struct bm_action_type *next,
+                                                const void *next_config)
 {
     (void)config, (void)next_config;
+    assert_string_equal(in->components[0].name, "x");
     return next == &fold_type ? &joined_type : NULL;
 }
 

@@ -81,15 +81,18 @@ static void normalized_pixels_are_torchvisions(void **state)
     (void)state;
     // T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])(F.to_tensor(picture(3, 4, 1)))
     static const float normalized[] = {
-        -0x1.0ce6560000000p+1, -0x1.0ce6560000000p+1, -0x1.0ce6560000000p+1, -0x1.0ce6560000000p+1,
-        -0x1.01f09e0000000p+1, -0x1.01f09e0000000p+1, -0x1.01f09e0000000p+1, -0x1.01f09e0000000p+1,
-        -0x1.edf5ca0000000p+0, -0x1.edf5ca0000000p+0, -0x1.edf5ca0000000p+0, -0x1.edf5ca0000000p+0,
-        -0x1.e9c5320000000p+0, -0x1.dc532e0000000p+0, -0x1.cee12a0000000p+0, -0x1.c16f260000000p+0,
-        -0x1.e9c5320000000p+0, -0x1.dc532e0000000p+0, -0x1.cee12a0000000p+0, -0x1.c16f260000000p+0,
-        -0x1.e9c5320000000p+0, -0x1.dc532e0000000p+0, -0x1.cee12a0000000p+0, -0x1.c16f260000000p+0,
-        -0x1.439ea40000000p+0, -0x1.439ea40000000p+0, -0x1.439ea40000000p+0, -0x1.439ea40000000p+0,
-        -0x1.439ea40000000p+0, -0x1.3f28640000000p+0, -0x1.3ab2280000000p+0, -0x1.363bea0000000p+0,
-        -0x1.439ea40000000p+0, -0x1.3ab2280000000p+0, -0x1.31c5ac0000000p+0, -0x1.28d9320000000p+0};
+        -0x1.0ce6560000000p+1F, -0x1.0ce6560000000p+1F, -0x1.0ce6560000000p+1F,
+        -0x1.0ce6560000000p+1F, -0x1.01f09e0000000p+1F, -0x1.01f09e0000000p+1F,
+        -0x1.01f09e0000000p+1F, -0x1.01f09e0000000p+1F, -0x1.edf5ca0000000p+0F,
+        -0x1.edf5ca0000000p+0F, -0x1.edf5ca0000000p+0F, -0x1.edf5ca0000000p+0F,
+        -0x1.e9c5320000000p+0F, -0x1.dc532e0000000p+0F, -0x1.cee12a0000000p+0F,
+        -0x1.c16f260000000p+0F, -0x1.e9c5320000000p+0F, -0x1.dc532e0000000p+0F,
+        -0x1.cee12a0000000p+0F, -0x1.c16f260000000p+0F, -0x1.e9c5320000000p+0F,
+        -0x1.dc532e0000000p+0F, -0x1.cee12a0000000p+0F, -0x1.c16f260000000p+0F,
+        -0x1.439ea40000000p+0F, -0x1.439ea40000000p+0F, -0x1.439ea40000000p+0F,
+        -0x1.439ea40000000p+0F, -0x1.439ea40000000p+0F, -0x1.3f28640000000p+0F,
+        -0x1.3ab2280000000p+0F, -0x1.363bea0000000p+0F, -0x1.439ea40000000p+0F,
+        -0x1.3ab2280000000p+0F, -0x1.31c5ac0000000p+0F, -0x1.28d9320000000p+0F};
     give_pictures(3, 4, 1, 1);
     static const char *const orders[] = {
         "[{normalize: {components: image, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], "
@@ -119,6 +122,48 @@ static void normalized_pixels_are_torchvisions(void **state)
         bm_dtype_convert(i == 0 ? BM_FLOAT16 : BM_BFLOAT16, expected, BM_FLOAT32, normalized,
                          COUNT(normalized));
         assert_memory_equal(action_fixture_values(&fixture, "image"), expected, sizeof expected);
+    }
+}
+
+// A lock keeps the two apart.
+static void normalize_and_layout_at_once_are_normalize_and_layout(void **state)
+{
+    (void)state;
+    enum { H = 3, W = 4, N = 2, CHANNELS_MAX = 4 };
+    static const char *const formats[] = {
+        "[{layout: {components: image, to: chw}%s}, {normalize: {components: image, mean: %s, std: "
+        "3, scale: 2, axis: 0, dtype: %s}}]",
+        "[{layout: {components: image, to: chw}%s}, {normalize: {components: image, mean: %s, std: "
+        "3, axis: -3, dtype: %s}}]",
+        "[{normalize: {components: image, mean: %2$s, std: 3, dtype: %3$s}%1$s}, {layout: "
+        "{components: image, to: chw}}]",
+        "[{normalize: {components: image, mean: %2$s, std: 3, axis: 2, dtype: %3$s}%1$s}, {layout: "
+        "{components: image, to: chw}}]",
+    };
+    static const char *const means[] = {"1", "[2]", "[1, 2]", "[1, 2, 3]", "[1, 2, 3, 4]"};
+    static const char *const dtypes[] = {"float32", "float16", "bfloat16"};
+    static float expected[N * H * W * CHANNELS_MAX];
+    for (unsigned i = 0; i < COUNT(formats) * CHANNELS_MAX * 2 * COUNT(dtypes); i++) {
+        unsigned nchannels = i / COUNT(formats) % CHANNELS_MAX + 1;
+        bool one_mean = i / COUNT(formats) / CHANNELS_MAX % 2 == 0;
+        const char *mean = means[one_mean ? 0 : nchannels];
+        const char *dtype = dtypes[i / COUNT(formats) / CHANNELS_MAX / 2];
+        char actions[2][300];
+        for (unsigned j = 0; j < 2; j++)
+            snprintf(actions[j], sizeof actions[j], formats[i % COUNT(formats)],
+                     j == 0 ? "" : ", use_lock: a", mean, dtype);
+        give_pictures(3, 16, 0, 1);
+        const struct given image = {"image", BM_UINT8, 3, {H, W, nchannels}, pixels, NULL};
+        action_fixture_give(N, &image, 1);
+        run(actions[1], N);
+        assert_int_equal(bm_pipeline_nsteps(fixture.pipeline), 3);
+        uint64_t bytes = fixture.work.batch.tensors[0].size_bytes;
+        uint64_t apart_bytes = bm_pipeline_batch_bytes(fixture.pipeline, 1);
+        memcpy(expected, action_fixture_values(&fixture, "image"), bytes);
+        run(actions[0], N);
+        assert_memory_equal(action_fixture_values(&fixture, "image"), expected, bytes);
+        if (i % COUNT(formats) >= 2) // floats of both layouts never are there together
+            assert_true(bm_pipeline_batch_bytes(fixture.pipeline, 1) < apart_bytes);
     }
 }
 
@@ -168,6 +213,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, free_fixture)
     const struct CMUnitTest tests[] = {
         TEST(normalized_pixels_are_torchvisions),
+        TEST(normalize_and_layout_at_once_are_normalize_and_layout),
         TEST(normalize_of_uint8_works_along_any_axis),
         TEST(normalize_refuses_scales_and_dtypes_that_do_not_fit),
     };

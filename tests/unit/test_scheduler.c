@@ -231,6 +231,34 @@ static void a_deferred_action_may_end_after_its_stream_was_closed(void **state)
     }
 }
 
+static void (*usual_leave)(struct bm_executor *self);
+static bool idle_before_out;
+static void leave_and_look(struct bm_executor *self)
+{
+    usual_leave(self);
+    idle_before_out = bm_scheduler_idle(mill.scheduler);
+}
+
+static void nobody_takes_the_scheduler_away_from_a_thread_that_ends_an_action(void **state)
+{
+    (void)state;
+    start(1, 1, 0);
+    struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 20, "[hand]");
+    struct bm_stream *stream = mill_open(&mill, pipeline, (struct mill_stream){.prefetch = 0});
+    mill_ask(&mill, stream, 0);
+    settle();
+    mill_close(&mill, stream);
+    idle_before_out = true;
+    usual_leave = mill.executor.base.leave;
+    mill.executor.base.leave = leave_and_look;
+    mill_finish_deferred(0, BM_RESULT_OK); // the last job of the last stream
+    mill.executor.base.leave = usual_leave;
+    assert_false(idle_before_out);
+    assert_true(bm_scheduler_idle(mill.scheduler));
+    bm_pipeline_unref(pipeline);
+    mill_fini(&mill);
+}
+
 static void sixteen_naps_overlap_on_two_workers(void **state)
 {
     (void)state;
@@ -326,7 +354,7 @@ static void a_stream_whose_one_batch_has_no_room_is_refused(void **state)
 static void memory_that_is_given_back_wakes_the_stream_that_waited_for_it(void **state)
 {
     (void)state;
-    start(2, 1, 17000); // a batch for each, and two more
+    start(2, 1, 17400); // a batch for each, and two more
     struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 1024, "[]");
     struct mill_stream config = {.batch_size = 128, .prefetch = 3};
     struct bm_stream *first = mill_open(&mill, pipeline, config);
@@ -391,6 +419,7 @@ int main(void)
         cmocka_unit_test(closing_stops_at_the_next_action_boundary),
         cmocka_unit_test(one_worker_and_ten_parked_batches_leave_another_stream_flowing),
         cmocka_unit_test(a_deferred_action_may_end_after_its_stream_was_closed),
+        cmocka_unit_test(nobody_takes_the_scheduler_away_from_a_thread_that_ends_an_action),
         cmocka_unit_test(sixteen_naps_overlap_on_two_workers),
         cmocka_unit_test(a_wide_stream_does_not_crowd_out_a_narrow_one),
         cmocka_unit_test(a_budget_shrinks_windows_but_every_stream_goes_on),

@@ -6,6 +6,7 @@ The sampler draws whole batches, so that a worker gathers a batch with one index
 call for each item.
 """
 
+import glob
 import itertools
 import os
 import sys
@@ -57,13 +58,54 @@ def make(torch, work):
     )
 
 
+def make_pictures(torch, work):
+    """A picture for each item: decoded whole by torchvision, which cannot decode a part."""
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    from torchvision.transforms import RandomResizedCrop
+    from torchvision.transforms.functional import hflip, normalize, resize
+
+    mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+    class Pictures(torch.utils.data.Dataset):
+        def __init__(self):
+            self.paths = sorted(glob.glob(peer.pictures() + "/*/*.jpg"))
+
+        def __getitem__(self, index):
+            image = decode_jpeg(read_file(self.paths[index]), mode=ImageReadMode.RGB)
+            top, left, height, width = RandomResizedCrop.get_params(
+                image, (0.08, 1), (3 / 4, 4 / 3)
+            )
+            image = image[:, top : top + height, left : left + width]
+            image = resize(image, [224, 224], antialias=True)
+            if torch.rand(1) < 0.5:
+                image = hflip(image)
+            if work.variant == "f32":
+                image = normalize(image.float().div_(255), mean, deviation, inplace=True)
+            return image
+
+        def __len__(self):
+            return work.items
+
+    sampler = torch.utils.data.RandomSampler(
+        range(work.items), num_samples=work.batches * work.batch_items, replacement=True
+    )
+    return torch.utils.data.DataLoader(
+        Pictures(),
+        batch_size=work.batch_items,
+        sampler=sampler,
+        num_workers=WORKERS,
+        prefetch_factor=2,
+    )
+
+
 def noop(batch):
     return batch
 
 
 def measure(torch, work):
     batches = 0
-    for _ in itertools.islice(make(torch, work), work.batches):
+    batches_made = make_pictures(torch, work) if work.name == "images" else make(torch, work)
+    for _ in itertools.islice(batches_made, work.batches):
         if batches == 0:
             start = time.perf_counter()
         batches += 1

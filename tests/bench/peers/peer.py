@@ -1,6 +1,7 @@
 """peer.py -- how a peer of the benchmark talks: see peer.c."""
 
 import dataclasses
+import os
 import sys
 
 
@@ -45,6 +46,11 @@ def serve(settings, measure):
             print(f"value {measure(read_work(line)):.3f}", flush=True)
         except Exception as error:  # whatever a product raises
             print("error", one_line(error) or type(error).__name__, flush=True)
+
+
+def pictures():
+    """The folder of the benchmark's pictures; a folder in it for each class."""
+    return os.path.abspath("build/bench-images")
 
 
 def expect(batches, work):

@@ -2,7 +2,9 @@
 """tfdata.py -- batches as the tf.data service gives them: a dispatcher, a worker and this consumer,
 each a process.
 
-The variant is the compression: `plain` is none, `default` what the service does when not told.
+The variant is the compression: `default` is what the service does when not told, else there is
+none. For pictures it says how they are resized: antialiased, or `plain`, as TensorFlow does if not
+told.
 """
 
 import multiprocessing
@@ -51,16 +53,50 @@ def blocks(tf, work):
     return items.shuffle(work.items, seed=7).repeat().batch(work.batch_items, drop_remainder=True)
 
 
+def pictures(tf, work):
+    """Random parts of JPEGs, of which only those are decoded, at 224 x 224, channels first."""
+    mean = tf.constant([123.675, 116.28, 103.53])
+    deviation = tf.constant([58.395, 57.12, 57.375])
+
+    def picture(path):
+        data = tf.io.read_file(path)
+        begin, size, _ = tf.image.sample_distorted_bounding_box(
+            tf.io.extract_jpeg_shape(data),
+            tf.zeros([1, 0, 4]),
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        window = tf.concat([begin[:2], size[:2]], 0)
+        image = tf.io.decode_and_crop_jpeg(data, window, channels=3)
+        image = tf.image.resize(image, [224, 224], antialias=not work.variant.endswith("plain"))
+        image = tf.image.random_flip_left_right(image)
+        if work.variant == "f32":
+            image = (image - mean) / deviation
+        else:
+            image = tf.cast(tf.round(image), tf.uint8)
+        return tf.transpose(image, [2, 0, 1])
+
+    paths = tf.data.Dataset.list_files(peer.pictures() + "/*/*.jpg", shuffle=False)
+    paths = paths.cache().shuffle(work.items, seed=7).repeat()
+    images = paths.map(picture, num_parallel_calls=tf.data.AUTOTUNE)
+    return images.batch(work.batch_items, drop_remainder=True)
+
+
 def measure(tf, target, work):
     from tensorflow.data.experimental import service
 
-    made = numbers(tf, work) if work.item_bytes == 8 else blocks(tf, work)
+    if work.name == "images":
+        made = pictures(tf, work)
+    else:
+        made = numbers(tf, work) if work.item_bytes == 8 else blocks(tf, work)
     served = made.take(work.batches).prefetch(tf.data.AUTOTUNE)
     served = served.apply(
         service.distribute(
             processing_mode=service.ShardingPolicy.OFF,
             service=target,
-            compression=None if work.variant == "plain" else "AUTO",
+            compression="AUTO" if work.variant == "default" else None,
             max_outstanding_requests=OUTSTANDING,
         )
     ).prefetch(tf.data.AUTOTUNE)

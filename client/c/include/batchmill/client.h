@@ -116,7 +116,9 @@ BATCHMILL_API void batchmill_disconnect(struct batchmill_client *client);
 
 // ---- Pipelines ----
 
-enum batchmill_dtype { // numbers of the wire
+#ifndef BATCHMILL_COMPONENT
+#define BATCHMILL_COMPONENT // also in batchmill/plugin.h
+enum batchmill_dtype {      // numbers of the wire
     BATCHMILL_BOOL = 1,
     BATCHMILL_INT8,
     BATCHMILL_INT16,
@@ -133,10 +135,6 @@ enum batchmill_dtype { // numbers of the wire
     BATCHMILL_BYTES, // one run of bytes per item
     BATCHMILL_STRING // one UTF-8 text per item
 };
-BATCHMILL_API const char *batchmill_dtype_name(enum batchmill_dtype dtype); // "float32"
-BATCHMILL_API size_t batchmill_dtype_size(enum batchmill_dtype dtype);      // bytes; 1 for text
-
-enum { BATCHMILL_NDIM_MAX = 17 }; // with the batch axis
 
 struct batchmill_component { // one named column of a pipeline's batches
     const char *name;
@@ -145,6 +143,11 @@ struct batchmill_component { // one named column of a pipeline's batches
     unsigned ndim;         // of one item
     const uint64_t *shape; // of one item; shape[0] is 0 when ragged
 };
+#endif
+BATCHMILL_API const char *batchmill_dtype_name(enum batchmill_dtype dtype); // "float32"
+BATCHMILL_API size_t batchmill_dtype_size(enum batchmill_dtype dtype);      // bytes; 1 for text
+
+enum { BATCHMILL_NDIM_MAX = 17 }; // with the batch axis
 
 struct batchmill_summary {
     const char *name, *source;

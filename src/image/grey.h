@@ -1,4 +1,4 @@
-// colour.h -- how grey a colour is. Layer: image (may include base).
+// grey.h -- how grey a colour is. Layer: image (may include base).
 // Threads: any thread.
 #pragma once
 #include <stdint.h>
