@@ -12,7 +12,7 @@
 static const char *action_fault(const struct action *action)
 {
     const struct bm_action_type *type = action->type;
-    if (type->random)
+    if (type->random || action->probability < 1)
         return "draws random numbers";
     if (type->stateful)
         return "has a state of its own";

@@ -60,7 +60,7 @@ static enum bm_status action_read_lock(struct action *action, const struct bm_va
 
 struct entry { // of the list, taken apart
     const char *name, *where;
-    const struct bm_value *parameters, *lock; // NULL when not given
+    const struct bm_value *parameters, *lock, *probability; // NULL when not given
 };
 
 static enum bm_status entry_read(const struct bm_value *value, struct entry *entry,
@@ -74,15 +74,18 @@ static enum bm_status entry_read(const struct bm_value *value, struct entry *ent
     for (unsigned i = 0; value->kind == BM_VALUE_MAP && i < value->nchildren; i++) {
         if (strcmp(value->keys[i], "use_lock") == 0) {
             entry->lock = value->children[i];
+        } else if (strcmp(value->keys[i], "probability") == 0) {
+            entry->probability = value->children[i];
         } else if (entry->name == NULL) {
             entry->name = value->keys[i];
             entry->parameters = value->children[i];
             entry->where = value->children[i]->where;
         } else {
-            return bm_fail(err, BM_INVALID_ARGUMENT, value->children[i]->where,
-                           "expected one action and use_lock, got \"%.40s\" and \"%.40s\": write "
-                           "each action as an entry of its own",
-                           entry->name, value->keys[i]);
+            return bm_fail(
+                err, BM_INVALID_ARGUMENT, value->children[i]->where,
+                "expected one action, use_lock and probability, got \"%.40s\" and \"%.40s\": write "
+                "each action as an entry of its own",
+                entry->name, value->keys[i]);
         }
     }
     if (entry->name == NULL)
@@ -210,11 +213,16 @@ static enum bm_status action_init(struct bm_pipeline *pipeline, unsigned i,
     pipeline->nactions = i + 1; // from here on the pipeline frees it
     action->type = type;
     action->config = config;
+    action->probability = 1;
     pipeline->stateful = pipeline->stateful || type->stateful;
     if (entry.lock != NULL)
         status = action_read_lock(action, entry.lock, err);
+    if (status == BM_OK && entry.probability != NULL)
+        status = probability_read(action, entry.probability, err);
     if (status == BM_OK)
         status = action_infer(pipeline, action, in, entry.where, err);
+    if (status == BM_OK && entry.probability != NULL)
+        status = probability_check(action, in, entry.probability->where, err);
     return status;
 }
 
@@ -420,6 +428,8 @@ static void hash_add_definition(struct bm_hash *hash, const struct bm_pipeline *
             bm_hash_add_u64(hash, action->type->code);
         bm_params_hash(action->type->params, action->type->nparams, action->config, hash);
         hash_add_schema(hash, &action->schema);
+        if (action->probability < 1)
+            bm_hash_add(hash, &action->probability, sizeof action->probability);
     }
 }
 

@@ -43,7 +43,9 @@ struct bm_source_ref *bm_source_unref(struct bm_source_ref *source);
 const struct bm_source *bm_source_get(const struct bm_source_ref *source);
 const char *bm_source_name(const struct bm_source_ref *source);
 
-// `actions` is a list (NULL or null: none) of "name" or {name: {parameters}, use_lock: ...}.
+// `actions` is a list (NULL or null: none) of "name" or {name: {parameters}, use_lock: ...,
+// probability: ...}. An action with a probability below 1 is applied to an item if the first
+// uniform number for (seed, epoch, item, position + 2^31) is below it (base/random.h).
 enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *name,
                                struct bm_source_ref *source, const struct bm_value *actions,
                                struct bm_pipeline **ret_pipeline, struct bm_error *err);

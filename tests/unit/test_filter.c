@@ -204,6 +204,35 @@ static void a_batch_with_none_left_is_skipped(void **state)
     assert_int_equal(fixture.work.items[0], 4);
 }
 
+static void items_keep_their_epochs(void **state)
+{
+    (void)state;
+    const struct bm_order_params params = {.batch_size = 6,
+                                           .n_epochs = 2,
+                                           .n_iters = BM_ORDER_UNSET,
+                                           .shard_count = 1,
+                                           .epoch_border = BM_BORDER_CROSS};
+    struct bm_order order;
+    struct bm_work *work = &fixture.work;
+    assert_int_equal(bm_order_init(&order, &params, NITEMS, NULL), BM_OK);
+    build("[filter: {component: kind, in: [1, 2]}]"); // of 6 7 and, an epoch later, 0 1 2 3
+    assert_int_equal(bm_work_init(work, fixture.pipeline, &order, 1, NULL), BM_OK);
+    assert_int_equal(bm_work_step(work, 0), BM_RESULT_OK);
+    assert_int_equal(bm_work_step(work, 1), BM_RESULT_OK);
+    static const uint64_t items[] = {7, 1, 2}, epochs[] = {0, 1, 1};
+    assert_int_equal(work->batch.nitems, 3);
+    assert_memory_equal(work->batch.items, items, sizeof items);
+    assert_memory_equal(work->batch.item_epochs, epochs, sizeof epochs);
+    assert_int_equal(work->epoch, 0);
+    bm_work_fini(work);
+    build("[filter: {component: kind, in: 2}]");
+    assert_int_equal(bm_work_init(work, fixture.pipeline, &order, 1, NULL), BM_OK);
+    assert_int_equal(bm_work_step(work, 0), BM_RESULT_OK);
+    assert_int_equal(bm_work_step(work, 1), BM_RESULT_OK);
+    assert_int_equal(work->batch.items[0], 2);
+    assert_int_equal(work->epoch, 1);
+}
+
 static void later_actions_see_only_what_is_left(void **state)
 {
     (void)state;
@@ -343,6 +372,7 @@ int main(void)
         TEST(what_is_left_keeps_all_its_components),
         TEST(memory_that_somebody_else_has_is_not_written),
         TEST(a_batch_with_none_left_is_skipped),
+        TEST(items_keep_their_epochs),
         TEST(later_actions_see_only_what_is_left),
         TEST(variables_count_what_is_left),
         TEST(random_numbers_do_not_depend_on_who_was_left_out),
