@@ -34,7 +34,7 @@ static void run(const char *actions, uint64_t batch_size)
         fail_msg("%s: %s: %s", actions, fixture.work.error.where, fixture.work.error.text);
 }
 
-enum { NITEMS = 5 };
+enum { NITEMS = 5, FOUR_TIMES = 20 };
 
 static const float x[NITEMS] = {10, 20, 30, 40, 50};
 static const int16_t tail[] = {1, 2, 2, 4};
@@ -88,7 +88,7 @@ static void each_copy_draws_numbers_of_its_own(void **state)
     memcpy(noisy, action_fixture_values(&fixture, "x"), sizeof noisy);
     run("[{repeat: {times: 2}}, {add_noise: {components: x, std: 1}}]", NITEMS);
     const float *values = action_fixture_values(&fixture, "x");
-    for (unsigned i = 0; i < NITEMS; i++) {
+    for (uint64_t i = 0; i < NITEMS; i++) {
         assert_true(values[2 * i] == noisy[i]); // the first is the item itself
         assert_true(values[2 * i + 1] != noisy[i]);
         struct bm_random random;
@@ -102,13 +102,13 @@ static void copies_are_known_when_some_are_left_out(void **state)
 {
     (void)state;
     give();
-    static float noisy[4 * NITEMS];
+    static float noisy[FOUR_TIMES];
     run("[{repeat: {times: 2}}, {repeat: {times: 2}}, {noop: {}, probability: 0.5}, {add_noise: "
         "{components: x, std: 1}}]",
         NITEMS);
     assert_items("00001111222233334444");
     memcpy(noisy, action_fixture_values(&fixture, "x"), sizeof noisy);
-    for (unsigned i = 0; i < 4 * NITEMS; i++)
+    for (unsigned i = 0; i < FOUR_TIMES; i++)
         assert_true(i % 4 == 0 || noisy[i] != noisy[i - 1]);
     run("[{repeat: {times: 4}}, {filter: {component: x, min: 0}, probability: 0.5}, {filter: "
         "{component: x, in: [20, 40]}}, {add_noise: {components: x, std: 1}}]",
@@ -119,11 +119,11 @@ static void copies_are_known_when_some_are_left_out(void **state)
         NITEMS);
     const struct bm_batch *batch = &fixture.work.batch;
     const float *values = action_fixture_values(&fixture, "x");
-    assert_in_range(batch->nitems, 1, 4 * NITEMS - 1);
+    assert_in_range(batch->nitems, 1, FOUR_TIMES - 1);
     for (uint64_t row = 0, i = 0; row < batch->nitems; row++, i++) {
-        while (i < 4 * NITEMS && values[row] != noisy[i])
+        while (i < FOUR_TIMES && values[row] != noisy[i])
             i++; // those left out
-        assert_in_range(i, 0, 4 * NITEMS - 1);
+        assert_in_range(i, 0, FOUR_TIMES - 1);
         assert_int_equal(batch->items[row], i / 4);
     }
 }
