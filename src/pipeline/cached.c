@@ -20,6 +20,8 @@ static const char *action_fault(const struct action *action)
         return "takes a lock or waits";
     if (action->variable != NULL)
         return "adds to a variable, which needs every batch";
+    if (action->times > 1)
+        return "repeats items";
     if (action->drops)
         return "may leave items out, which a cache does not know of";
     if (action->form == BM_PER_BATCH && !type->alone)

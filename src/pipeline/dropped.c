@@ -102,6 +102,8 @@ static enum bm_status batch_leave(struct bm_work *work, uint64_t nleft)
             continue;
         work->items[n] = work->items[row];
         work->epochs[n] = work->epochs[row];
+        if (work->copies != NULL)
+            work->copies[n] = work->copies[row];
         n++;
     }
     work->epoch = work->epochs[0];
