@@ -8,3 +8,6 @@ extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
 extern const struct bm_source_type bm_idx_source;
 extern const struct bm_source_type bm_folder_source;
+extern const struct bm_source_type bm_text_source;
+extern const struct bm_source_type bm_tokens_source;
+extern const struct bm_source_type bm_jsonl_source;
