@@ -303,10 +303,12 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
         step->times = pipeline_part(pipeline, i)->times;
     }
     pipeline->drops = pipeline->drops || step->drops;
-    if (step->times > TIMES_MAX / pipeline->times)
+    if (step->times > TIMES_MAX / pipeline->times) {
+        bm_buffer_fini(&name);
         return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
                        "expected items to be repeated at most %d times, got %u times %u", TIMES_MAX,
                        pipeline->times, step->times);
+    }
     pipeline->times *= step->times;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");

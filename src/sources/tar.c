@@ -3,7 +3,8 @@
 // (https://github.com/webdataset/webdataset)
 //
 // The shards are indexed once, by a pass over their heads, so any item is read from where it lies.
-// A shard in gzip is unpacked into memory at the start: nothing in it could be found otherwise.
+// A shard in gzip or zstd is unpacked into memory at the start: nothing in it could be found
+// otherwise.
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ struct tar_config {
 
 static const struct bm_param tar_params[] = {
     BM_PARAM(struct tar_config, paths, BM_PARAM_TEXTS, .required = true,
-             .doc = "the shards in order: one path or a list; also in gzip, which is then unpacked "
+             .doc = "the shards in order: one path or a list; also in gzip or zstd, unpacked then "
                     "into memory"),
     BM_PARAM(struct tar_config, components, BM_PARAM_TEXT_MAP,
              .doc = "name: how its files' names end, as {image: 'jpg,jpeg,png', label: cls}, which "
@@ -232,11 +233,11 @@ static enum bm_status index_member(void *context, const struct bm_tar_member *me
 static enum bm_status shard_open(struct shard *shard, const char *directory, const char *path,
                                  const char *where, struct bm_error *err)
 {
-    bool gzip = false;
+    bool packed = false;
     enum bm_status status = bm_file_open(&shard->file, directory, path, where, err);
     if (status == BM_OK)
-        status = bm_file_is_gzip(&shard->file, &gzip, err);
-    if (status == BM_OK && gzip)
+        status = bm_file_is_packed(&shard->file, &packed, err);
+    if (status == BM_OK && packed)
         status = bm_file_load(&shard->file, &shard->content, err);
     return status;
 }
