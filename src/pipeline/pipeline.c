@@ -302,9 +302,11 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
         step->drops = pipeline_part(pipeline, i)->drops;
         step->times = pipeline_part(pipeline, i)->times;
     }
-    pipeline->drops = pipeline->drops || step->drops;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
+    if (step->nactions == 0 && pipeline->prefix != NULL)
+        step->drops = pipeline->prefix->drops;
+    pipeline->drops = pipeline->drops || step->drops;
     for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
         bm_buffer_print(&name, "+%s", pipeline->actions[i].type->name);
     if (step->nactions > 1 && row_bytes > 0)
