@@ -246,6 +246,7 @@ static enum bm_status reading_keep(struct reading *reading)
                 bm_buffer_add(&entry, &there, sizeof there);
             reading_keep_row(reading, row, i++, &entry);
         } else {
+            BM_ASSERT(reading->dropped != NULL);
             reading->dropped[row] = true;
             bm_buffer_add(&entry, &left_out, sizeof left_out);
         }
