@@ -27,6 +27,17 @@ enum bm_status bm_source_open(const struct bm_registry *registry, const char *na
                               const struct bm_value *definition, // {csv: {path: ...}}
                               const char *directory, struct bm_source_ref **ret_source,
                               struct bm_error *err);
+// The same where sources may be made of others, which `finder` opens or finds.
+struct bm_source_finder {
+    // A new reference. `where` is of the definition that names it.
+    enum bm_status (*find)(void *context, const char *name, const char *where,
+                           struct bm_source_ref **ret_source, struct bm_error *err);
+    void *context;
+};
+enum bm_status bm_source_open_among(const struct bm_registry *registry, const char *name,
+                                    const struct bm_value *definition, const char *directory,
+                                    const struct bm_source_finder *finder,
+                                    struct bm_source_ref **ret_source, struct bm_error *err);
 struct bm_source_ref *bm_source_ref(struct bm_source_ref *source);
 struct bm_source_ref *bm_source_unref(struct bm_source_ref *source);
 const struct bm_source *bm_source_get(const struct bm_source_ref *source);
