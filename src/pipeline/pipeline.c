@@ -302,23 +302,25 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
         step->drops = pipeline_part(pipeline, i)->drops;
         step->times = pipeline_part(pipeline, i)->times;
     }
-    pipeline->drops = pipeline->drops || step->drops;
-    if (step->times > TIMES_MAX / pipeline->times) {
-        bm_buffer_fini(&name);
-        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
-                       "expected items to be repeated at most %d times, got %u times %u", TIMES_MAX,
-                       pipeline->times, step->times);
-    }
-    pipeline->times *= step->times;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
+    if (step->nactions == 0 && pipeline->prefix != NULL)
+        step->drops = pipeline->prefix->drops;
+    pipeline->drops = pipeline->drops || step->drops;
     for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
         bm_buffer_print(&name, "+%s", pipeline->actions[i].type->name);
     if (step->nactions > 1 && row_bytes > 0)
         step->tile_rows = row_bytes < TILE_BYTES ? TILE_BYTES / row_bytes : 1;
     step->name = bm_buffer_failed(&name) ? NULL : strdup(bm_buffer_text(&name));
     bm_buffer_fini(&name);
-    return step->name == NULL ? bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory") : BM_OK;
+    if (step->name == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
+    if (step->times > TIMES_MAX / pipeline->times)
+        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
+                       "expected items to be repeated at most %d times, got %u times %u", TIMES_MAX,
+                       pipeline->times, step->times);
+    pipeline->times *= step->times;
+    return BM_OK;
 }
 
 static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct bm_error *err)

@@ -244,8 +244,12 @@ enum bm_result bm_work_step(struct bm_work *work, unsigned step_index)
     BM_ASSERT(step_index < work->pipeline->nsteps);
     const struct step *step = &work->pipeline->steps[step_index];
     dropped_begin(work, step);
-    if (step->nactions == 0)
-        return work->pipeline->prefix == NULL ? work_read(work) : work_read_cached(work);
+    if (step->nactions == 0 && work->pipeline->prefix == NULL)
+        return work_read(work);
+    if (step->nactions == 0) {
+        enum bm_result result = work_read_cached(work);
+        return result == BM_RESULT_OK ? dropped_end(work, step) : result;
+    }
     return step->nactions == 1 ? step_run_one(work, step_index) : step_run_fused(work, step);
 }
 
