@@ -91,9 +91,12 @@ struct loader {
     struct bm_registry *registry;
     const char *directory;
     struct bm_error *err;
-    unsigned nsources;
-    struct bm_source_ref **sources;
+    const struct bm_value *definitions; // of the sources; NULL: there are none
+    struct bm_source_ref **sources;     // [definitions->nchildren], NULL: not opened yet
+    bool *opening;                      // likewise: waits for those that it is made of
+    unsigned depth;                     // of sources that wait for one another
 };
+enum { SOURCE_DEPTH_MAX = 16 };
 
 static enum bm_status config_expect_map(const struct bm_value *value, struct bm_error *err)
 {
@@ -103,30 +106,9 @@ static enum bm_status config_expect_map(const struct bm_value *value, struct bm_
                    bm_value_kind_name(value));
 }
 
-static enum bm_status config_open_sources(struct loader *loader, const struct bm_value *sources)
+static unsigned config_nsources(const struct loader *loader)
 {
-    enum bm_status status = config_expect_map(sources, loader->err);
-    if (status != BM_OK || sources == NULL)
-        return status;
-    loader->sources = calloc(sources->nchildren + 1, sizeof(struct bm_source_ref *));
-    if (loader->sources == NULL)
-        return bm_fail(loader->err, BM_RESOURCE_EXHAUSTED, sources->where, "out of memory");
-    for (unsigned i = 0; i < sources->nchildren && status == BM_OK; i++) {
-        status = bm_source_open(loader->registry, sources->keys[i], sources->children[i],
-                                loader->directory, &loader->sources[i], loader->err);
-        if (status == BM_OK)
-            loader->nsources++;
-    }
-    return status;
-}
-
-static struct bm_source_ref *config_find_source(const struct loader *loader, const char *name)
-{
-    for (unsigned i = 0; i < loader->nsources; i++) {
-        if (strcmp(bm_source_name(loader->sources[i]), name) == 0)
-            return loader->sources[i];
-    }
-    return NULL;
+    return loader->definitions == NULL ? 0 : loader->definitions->nchildren;
 }
 
 static enum bm_status config_no_source(const struct loader *loader, const char *where,
@@ -134,13 +116,81 @@ static enum bm_status config_no_source(const struct loader *loader, const char *
 {
     struct bm_buffer names;
     bm_buffer_init(&names);
-    for (unsigned i = 0; i < loader->nsources; i++)
-        bm_buffer_print(&names, "%s%s", i == 0 ? "" : ", ", bm_source_name(loader->sources[i]));
+    for (unsigned i = 0; i < config_nsources(loader); i++)
+        bm_buffer_print(&names, "%s%s", i == 0 ? "" : ", ", loader->definitions->keys[i]);
     enum bm_status status = bm_fail(
         loader->err, BM_INVALID_ARGUMENT, where, "expected one of `sources` (%s), got \"%s\"",
-        loader->nsources == 0 ? "there are none" : bm_buffer_text(&names), name);
+        config_nsources(loader) == 0 ? "there are none" : bm_buffer_text(&names), name);
     bm_buffer_fini(&names);
     return status;
+}
+
+static enum bm_status config_find_source(void *context, const char *name, const char *where,
+                                         struct bm_source_ref **ret_source, struct bm_error *err);
+
+// Opens source i and those that it is made of, if they are not open yet.
+// NOLINTNEXTLINE(misc-no-recursion): at most SOURCE_DEPTH_MAX deep
+static enum bm_status config_open_source(struct loader *loader, unsigned i)
+{
+    const char *name = loader->definitions->keys[i];
+    const struct bm_value *definition = loader->definitions->children[i];
+    const struct bm_source_finder finder = {config_find_source, loader};
+    if (loader->sources[i] != NULL)
+        return BM_OK;
+    if (loader->opening[i])
+        return bm_fail(loader->err, BM_INVALID_ARGUMENT, definition->where,
+                       "source %s is made of itself, by way of others or not", name);
+    if (loader->depth == SOURCE_DEPTH_MAX)
+        return bm_fail(loader->err, BM_INVALID_ARGUMENT, definition->where,
+                       "expected sources of sources at most %d deep", SOURCE_DEPTH_MAX);
+    loader->opening[i] = true;
+    loader->depth++;
+    enum bm_status status =
+        bm_source_open_among(loader->registry, name, definition, loader->directory, &finder,
+                             &loader->sources[i], loader->err);
+    loader->depth--;
+    loader->opening[i] = false;
+    return status;
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): likewise
+static enum bm_status config_find_source(void *context, const char *name, const char *where,
+                                         struct bm_source_ref **ret_source, struct bm_error *err)
+{
+    struct loader *loader = context;
+    (void)err; // the loader's
+    for (unsigned i = 0; i < config_nsources(loader); i++) {
+        if (strcmp(loader->definitions->keys[i], name) != 0)
+            continue;
+        enum bm_status status = config_open_source(loader, i);
+        if (status == BM_OK)
+            *ret_source = bm_source_ref(loader->sources[i]);
+        return status;
+    }
+    return config_no_source(loader, where, name);
+}
+
+static enum bm_status config_open_sources(struct loader *loader, const struct bm_value *sources)
+{
+    enum bm_status status = config_expect_map(sources, loader->err);
+    if (status != BM_OK || sources == NULL)
+        return status;
+    loader->definitions = sources;
+    loader->sources = calloc(sources->nchildren + 1, sizeof(struct bm_source_ref *));
+    loader->opening = calloc(sources->nchildren + 1, sizeof loader->opening[0]);
+    if (loader->sources == NULL || loader->opening == NULL)
+        return bm_fail(loader->err, BM_RESOURCE_EXHAUSTED, sources->where, "out of memory");
+    for (unsigned i = 0; i < sources->nchildren && status == BM_OK; i++)
+        status = config_open_source(loader, i);
+    return status;
+}
+
+static void config_close_sources(struct loader *loader)
+{
+    for (unsigned i = 0; loader->sources != NULL && i < config_nsources(loader); i++)
+        bm_source_unref(loader->sources[i]);
+    free(loader->sources);
+    free(loader->opening);
 }
 
 static enum bm_status config_add_pipeline(struct loader *loader, const char *name,
@@ -155,18 +205,18 @@ static enum bm_status config_add_pipeline(struct loader *loader, const char *nam
                                             definition->where, &settings, loader->err);
     if (status != BM_OK)
         return status;
-    struct bm_source_ref *source = config_find_source(loader, settings.source);
+    struct bm_source_ref *source = NULL;
     struct bm_pipeline *pipeline = NULL;
-    if (source == NULL)
-        status =
-            config_no_source(loader, bm_value_find(definition, "source")->where, settings.source);
-    else
+    status = config_find_source(loader, settings.source, bm_value_find(definition, "source")->where,
+                                &source, loader->err);
+    if (status == BM_OK)
         status = bm_pipeline_new(loader->registry, name, source, settings.actions, &pipeline,
                                  loader->err);
     if (status == BM_OK)
         status = bm_catalog_add(catalog, pipeline, loader->err);
     if (status != BM_OK)
         bm_pipeline_unref(pipeline);
+    bm_source_unref(source);
     bm_params_free(pipeline_params, COUNT(pipeline_params), &settings);
     return status;
 }
@@ -183,9 +233,7 @@ static enum bm_status config_build(struct loader *loader, const struct settings 
     for (unsigned i = 0; status == BM_OK && pipelines != NULL && i < pipelines->nchildren; i++)
         status = config_add_pipeline(loader, pipelines->keys[i], pipelines->children[i],
                                      config->catalog);
-    for (unsigned i = 0; i < loader->nsources; i++)
-        bm_source_unref(loader->sources[i]);
-    free(loader->sources);
+    config_close_sources(loader);
     return status;
 }
 

@@ -152,10 +152,15 @@ static double normal_quantile(double p)
     return q < 0 ? -tail : tail;
 }
 
+// The middle of one of 2^52 intervals of (0, 1), which is exact: neither end can come up.
+static double random_open(struct bm_random *random)
+{
+    return ((double)(bm_random_u64(random) >> 12) + 0.5) * 0x1p-52;
+}
+
 double bm_random_normal(struct bm_random *random)
 {
-    // The middle of one of 2^52 intervals of (0, 1), which is exact: neither end can come up.
-    return normal_quantile(((double)(bm_random_u64(random) >> 12) + 0.5) * 0x1p-52);
+    return normal_quantile(random_open(random));
 }
 
 // ---- Ratios ----
@@ -178,4 +183,24 @@ static double plain_exp(double x)
 double bm_random_ratio(struct bm_random *random, double low, double high)
 {
     return low * plain_exp(bm_random_uniform(random) * plain_log(high / low));
+}
+
+// ---- Beta ----
+
+// Gamma(alpha) from Gamma(alpha + 1): Marsaglia, Tsang: "A simple method for generating gamma
+// variables", ACM TOMS 26 (2000).
+static double random_gamma(struct bm_random *random, double alpha)
+{
+    double d = alpha + 2.0 / 3, c = 1 / plain_sqrt(9 * d);
+    for (;;) {
+        double n = bm_random_normal(random), root = 1 + c * n, v = root * root * root;
+        if (v > 0 && plain_log(random_open(random)) < n * n / 2 + d - d * v + d * plain_log(v))
+            return d * v * plain_exp(plain_log(random_open(random)) / alpha);
+    }
+}
+
+double bm_random_beta(struct bm_random *random, double alpha)
+{
+    double x = random_gamma(random, alpha), y = random_gamma(random, alpha);
+    return x / (x + y);
 }

@@ -36,6 +36,11 @@ static inline uint64_t bm_mix64(uint64_t x)
 //               2^64 mod bound
 //     uniform = (u64 >> 11) * 2^-53
 //     ratio   = low * exp(uniform * log(high / low)), both by the series in random.c
+//     beta    = x / (x + y) for two draws of gamma: with d = alpha + 2/3, c = 1 / sqrt(9 d), again
+//     and
+//               again n = normal, v = (1 + c n)^3 and, if v > 0, u = open, until v > 0 and
+//               log(u) < n^2 / 2 + d - d v + d log(v); then d v exp(log(open) / alpha), where
+//               open = ((u64 >> 12) + 0.5) * 2^-52
 //     normal  = the normal quantile (AS 241, PPND16) of ((u64 >> 12) + 0.5) * 2^-52
 void bm_random_init(struct bm_random *random, uint64_t seed, uint64_t epoch, uint64_t item,
                     uint32_t action);
@@ -46,6 +51,8 @@ double bm_random_uniform(struct bm_random *random);                 // [0, 1), 5
 double bm_random_normal(struct bm_random *random);                  // mean 0, deviation 1
 // Between low > 0 and high, the logarithm evenly: as often below 1 as above in 1/2 .. 2.
 double bm_random_ratio(struct bm_random *random, double low, double high);
+// Beta(alpha, alpha), alpha at least 0.1: [0, 1], about 1/2.
+double bm_random_beta(struct bm_random *random, double alpha);
 
 // The generator's bare function, for test vectors.
 void bm_philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t ret[4]);

@@ -250,7 +250,7 @@ enum bm_status bm_image_decode_resize_part(struct bm_image_scratch *scratch, con
 {
     BM_ASSERT(to->channels == how->decode.channels && (to->channels == 1 || to->channels == 3));
     BM_ASSERT(to->height == part->height && to->width == part->width);
-    struct head head;
+    struct head head = {0};
     enum bm_status status = head_read(data, size, &how->decode, &head, err);
     if (status != BM_OK)
         return status;
@@ -285,7 +285,7 @@ enum bm_status bm_image_decode_resize_part(struct bm_image_scratch *scratch, con
     across.origin = used.left;
     const struct bm_file_region in_file = {
         bm_orient_region(&head.orient, &used, lying_height, lying_width), shrink};
-    struct bm_pixels pixels;
+    struct bm_pixels pixels = {0};
     status = bm_scratch_pixels(scratch, BM_SCRATCH_REGION, used.height, used.width, to->channels,
                                &pixels, err);
     if (status == BM_OK)

@@ -1,8 +1,11 @@
 // image.h -- pictures: what a file holds, regions of them as pixels, and what is done to pixels.
 // Layer: image (may include base).
 //
-// Pixels are uint8 in rows from the top, channels last: 1 (grey) or 3 (red, green, blue). Sizes
-// and regions are those of the picture as it is meant to be seen, EXIF's orientation applied.
+// JPEG is read by libjpeg-turbo, PNG by libspng. Pixels are uint8 in rows from the top, channels
+// last: 1 (grey) or 3 (red, green, blue). Alpha is left out and inks are those of Adobe, as
+// Pillow's convert("RGB") has it; of 16 bits the upper 8 are taken. Grey is the luma that a JPEG
+// picture has already, or 0.299 red + 0.587 green + 0.114 blue, rounded as in Pillow. Sizes and
+// regions are those of the picture as it is meant to be seen, EXIF's orientation applied.
 // Nothing here knows of batches or pipelines. Every function is pure: equal bytes in, equal bytes
 // out, on every machine, whatever instructions it has.
 // Threads: any thread; a scratch belongs to one thread at a time.
@@ -54,7 +57,9 @@ enum bm_status bm_image_probe(const void *data, size_t size, const struct bm_dec
                               struct bm_image_info *ret_info, struct bm_error *err);
 
 // The pixels of `region` into `to` (of the region's size). They are exactly those that decoding the
-// whole picture gives. A picture that is cut off, or that its library warns about, is an error.
+// whole picture gives (libjpeg-turbo's, without its guesses at scans that are missing). A picture
+// that is cut off, or that its library warns about, is an error; what lies below the region is not
+// decoded, so damage there shows only when it is cut off.
 enum bm_status bm_image_decode(struct bm_image_scratch *scratch, const void *data, size_t size,
                                const struct bm_decode *decode, const struct bm_region *region,
                                const struct bm_pixels *to, struct bm_error *err);
@@ -69,7 +74,8 @@ struct bm_resize {
 };
 
 // All of `from` to the size of `to`. Pixel centres at +0.5; results are those of Pillow's
-// Image.resize() for uint8 (with antialias), or of half-pixel sampling (without).
+// Image.resize() for uint8 (with antialias; to the bit those of Pillow up to 12, and of later ones
+// where they still resize across before down), or of half-pixel sampling (without).
 enum bm_status bm_image_resize(struct bm_image_scratch *scratch, const struct bm_resize *resize,
                                const struct bm_pixels *from, const struct bm_pixels *to,
                                struct bm_error *err);

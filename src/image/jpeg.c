@@ -204,8 +204,12 @@ static JDIMENSION codec_crop(struct jpeg_decompress_struct *codec, const struct 
     JDIMENSION left = region->left - smaller(region->left, JPEG_CROP_MARGIN);
     JDIMENSION right = smaller(region->left + region->width + JPEG_CROP_MARGIN, whole);
     JDIMENSION width = right - left;
-    if (width < whole)
-        jpeg_crop_scanline(codec, &left, &width);
+    // Where chroma is this coarse, it is shrunk less than the rest and still upsampled;
+    // jpeg_crop_scanline() gets its width wrong then.
+    bool coarse = codec->max_h_samp_factor * codec->max_v_samp_factor > 4;
+    if (width == whole || (coarse && codec->scale_num < codec->scale_denom))
+        return 0;
+    jpeg_crop_scanline(codec, &left, &width);
     return left;
 }
 

@@ -151,7 +151,7 @@ static enum bm_status weights_make(struct bm_image_scratch *scratch, enum bm_scr
     const uint64_t ntaps = bm_size_align((uint64_t)ceil(sampling.support) * 2 + 1, BM_TAPS_AT_ONCE);
     void *memory = NULL;
     enum bm_status status =
-        bm_scratch_get(scratch, BM_SCRATCH_DOUBLES, ntaps * sizeof(double), &memory, err);
+        bm_scratch_get(scratch, BM_SCRATCH_VALUES, ntaps * sizeof(double), &memory, err);
     if (status != BM_OK)
         return status;
     double *values = memory;
@@ -247,13 +247,13 @@ static enum bm_status resize_smoothly(struct bm_image_scratch *scratch,
 {
     struct bm_weights weights, weights_down;
     enum bm_status status =
-        weights_make(scratch, BM_SCRATCH_WEIGHTS_DOWN, resize, down, &weights_down, err);
+        weights_make(scratch, BM_SCRATCH_DOWN, resize, down, &weights_down, err);
     if (status != BM_OK || axis_unchanged(across)) {
         if (status == BM_OK)
             pass_down(&weights_down, from, to);
         return status;
     }
-    status = weights_make(scratch, BM_SCRATCH_WEIGHTS, resize, across, &weights, err);
+    status = weights_make(scratch, BM_SCRATCH_ACROSS, resize, across, &weights, err);
     if (status != BM_OK)
         return status;
     // Only the rows that the second pass reads go through the first.
@@ -292,7 +292,7 @@ static enum bm_status resize_nearest(struct bm_image_scratch *scratch, const str
 {
     void *memory = NULL;
     enum bm_status status =
-        bm_scratch_get(scratch, BM_SCRATCH_WEIGHTS,
+        bm_scratch_get(scratch, BM_SCRATCH_ACROSS,
                        ((size_t)to->height + to->width) * sizeof(uint32_t), &memory, err);
     if (status != BM_OK)
         return status;

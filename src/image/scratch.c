@@ -5,7 +5,10 @@
 #include "base/size.h"
 #include "image/codec.h"
 
-enum { SCRATCH_ALIGNMENT = 64 };
+enum {
+    SCRATCH_ALIGNMENT = 64,
+    SCRATCH_KEPT_MAX = 64 << 20, // of each use; more goes with the next picture that needs less
+};
 
 enum bm_status bm_image_scratch_new(struct bm_image_scratch **ret_scratch, struct bm_error *err)
 {
@@ -31,7 +34,11 @@ void bm_image_scratch_free(struct bm_image_scratch *scratch)
 enum bm_status bm_scratch_get(struct bm_image_scratch *scratch, enum bm_scratch_use use,
                               size_t size, void **ret_data, struct bm_error *err)
 {
-    if (scratch->memory[use].data == NULL || scratch->memory[use].size < size) {
+    size_t kept = scratch->memory[use].size;
+    if (kept < size || kept == 0 || (kept > SCRATCH_KEPT_MAX && size <= SCRATCH_KEPT_MAX / 2)) {
+        free(scratch->memory[use].data);
+        scratch->memory[use].data = NULL;
+        scratch->memory[use].size = 0;
         uint64_t room; // a quarter more, so that slowly growing pictures seldom ask again
         if (!bm_size_add(size, size / 4 + SCRATCH_ALIGNMENT, &room))
             return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
@@ -40,7 +47,6 @@ enum bm_status bm_scratch_get(struct bm_image_scratch *scratch, enum bm_scratch_
         if (data == NULL)
             return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
                            "out of memory: %zu bytes for a picture", size);
-        free(scratch->memory[use].data);
         scratch->memory[use].data = data;
         scratch->memory[use].size = room;
     }

@@ -1,20 +1,20 @@
 // scratch.h -- what a thread keeps from one picture to the next. Layer: image (may include base).
 //
-// Each use has its own memory, which grows to the largest picture seen and is not given back
-// before the end: asking for pages anew costs as much as half of the decoding.
+// Each use has its own memory, which grows with the largest picture seen: asking for pages anew
+// costs as much as half of the decoding. What a huge picture took is given back after it.
 // Threads: one thread at a time.
 #pragma once
 #include "image/image.h"
 
 enum bm_scratch_use {
-    BM_SCRATCH_ROW,     // one row as the decoder gives it
-    BM_SCRATCH_FILE,    // a region as it lies in the file, not yet upright
-    BM_SCRATCH_REGION,  // a region that is to be resized
-    BM_SCRATCH_NARROW,  // the rows of it after the horizontal pass
-    BM_SCRATCH_BORDER,  // copies of rows that end too close to the end of their memory
-    BM_SCRATCH_WEIGHTS, // of the horizontal pass
-    BM_SCRATCH_WEIGHTS_DOWN,
-    BM_SCRATCH_DOUBLES,
+    BM_SCRATCH_ROW,    // one row as the decoder gives it
+    BM_SCRATCH_FILE,   // a region as it lies in the file, not yet upright
+    BM_SCRATCH_REGION, // a region that is to be resized
+    BM_SCRATCH_NARROW, // the rows of it after the horizontal pass
+    BM_SCRATCH_BORDER, // copies of rows that end too close to the end of their memory
+    BM_SCRATCH_ACROSS, // weights of the horizontal pass, or columns
+    BM_SCRATCH_DOWN,   // weights of the vertical pass
+    BM_SCRATCH_VALUES, // of the filter, for one output
     BM_SCRATCH_USES
 };
 

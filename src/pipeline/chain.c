@@ -71,9 +71,9 @@ enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain
 
 // ---- Running ----
 
-enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
-                          struct bm_batch *out, const struct bm_range *rows,
-                          struct chain_failure *failure)
+static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const struct bm_batch *in,
+                                  struct bm_batch *out, const struct bm_range *rows,
+                                  struct chain_failure *failure)
 {
     const struct action *action = pipeline_part(work->pipeline, a);
     unsigned caches = work->pipeline->ncached > 0; // entries before it that do nothing: the cache
@@ -95,6 +95,7 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
         .failed_row = -1,
         .late_row = failure->late_row,
         .dropped = action->drops ? work->dropped : NULL,
+        .copies = work->copies,
         .host = work->host,
     };
     enum bm_result result = action->type->run(&call);
@@ -104,6 +105,29 @@ enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct b
     }
     failure->action = (int)(call.position + caches); // which of two, where they are joined
     failure->row = call.failed_row;
+    return result;
+}
+
+enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
+                          struct bm_batch *out, const struct bm_range *rows,
+                          struct chain_failure *failure)
+{
+    const struct action *action = pipeline_part(work->pipeline, a);
+    if (action->probability >= 1)
+        return chain_apply(work, a, in, out, rows, failure);
+    enum bm_result result = BM_RESULT_OK;
+    uint64_t end = rows->first + rows->count;
+    for (uint64_t first = rows->first; first < end && result == BM_RESULT_OK;) {
+        struct bm_range run = {first, 1}; // of rows with the same fate
+        bool chosen = probability_draw(work, a, first);
+        while (first + run.count < end && probability_draw(work, a, first + run.count) == chosen)
+            run.count++;
+        if (chosen)
+            result = chain_apply(work, a, in, out, &run, failure);
+        else
+            probability_pass(action, in, out, &run);
+        first += run.count;
+    }
     return result;
 }
 

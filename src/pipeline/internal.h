@@ -1,4 +1,4 @@
-// internal.h -- what pipeline.c builds, and work.c, chain.c, spread.c, dropped.c and cached.c run.
+// internal.h -- what pipeline.c builds, and work.c, chain.c and their like run.
 // Layer: pipeline (private).
 //
 // Threads: a pipeline is immutable once built.
@@ -19,6 +19,8 @@ struct action {
     const void *variable_config;             // what it sees
     enum bm_action_form form;
     bool must_join, drops;
+    unsigned times;        // each item is in the batch after it
+    double probability;    // of an item to go through it; 1: all do
     unsigned span;         // 1; of a joined one, how many actions of the list it does
     struct action *joined; // this one and those behind it in one go, instead of each; or NULL
     size_t update_offset;  // of its update and state
@@ -28,7 +30,12 @@ struct step { // step 0 reads and has no actions; a joined one counts as those t
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     bool drops;         // its last action may leave out items
+    unsigned times;     // each item is in the batch after it
     char *name;
+};
+
+struct bm_range { // of rows
+    uint64_t first, count;
 };
 
 struct bm_pipeline {
@@ -46,6 +53,7 @@ struct bm_pipeline {
     uint64_t fingerprint;
     struct bm_fingerprint parts;
     bool stateful, drops;
+    unsigned times; // items in a batch for one that is read, at most
     // With an entry `cache`: what comes before it, as a pipeline of its own, and how many actions
     // reading replaces (the entry itself included). Else NULL and 0.
     struct bm_pipeline *prefix;
@@ -95,6 +103,19 @@ enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm
 // Step 0 of a pipeline with a cache: what it has, and the rest made by the prefix.
 enum bm_result work_read_cached(struct bm_work *work);
 
+// ---- probability.c ----
+
+enum bm_status probability_read(struct action *action, const struct bm_value *value,
+                                struct bm_error *err);
+// Whether some of the items may pass by the action, which has been inferred.
+enum bm_status probability_check(const struct action *action, const struct bm_schema *in,
+                                 const char *where, struct bm_error *err);
+// Whether the item of `row` goes through action `a`: drawn apart from what the action itself draws.
+bool probability_draw(const struct bm_work *work, unsigned a, uint64_t row);
+// What becomes of rows that pass by the action.
+void probability_pass(const struct action *action, const struct bm_batch *in, struct bm_batch *out,
+                      const struct bm_range *rows);
+
 // ---- dropped.c ----
 
 // Before a step: nothing is left out yet.
@@ -102,11 +123,17 @@ void dropped_begin(struct bm_work *work, const struct step *step);
 // After a step that went well: what it left out is taken out of work->batch.
 enum bm_result dropped_end(struct bm_work *work, const struct step *step);
 
+// ---- repeated.c ----
+
+enum { TIMES_MAX = 1024 }; // of all steps together
+
+// The stream's seed for the row.
+uint64_t repeated_seed(uint64_t seed, const uint32_t *copies, uint64_t row);
+// After a step that went well: every item is in work->batch as often as it says.
+enum bm_result repeated_end(struct bm_work *work, const struct step *step);
+
 // ---- chain.c ----
 
-struct bm_range { // of rows
-    uint64_t first, count;
-};
 struct chain_failure {
     struct bm_error *error; // what it was, borrowed
     int64_t *late_row;      // as in struct bm_call, borrowed

@@ -26,7 +26,8 @@ static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, cons
     struct action *first = &pipeline->actions[i];
     const struct action *second = pipeline_part(pipeline, i + 1);
     const struct bm_action_type *type = NULL;
-    if (first->lock == NULL && second->lock == NULL && first->type->join != NULL)
+    bool always = first->probability >= 1 && second->probability >= 1;
+    if (first->lock == NULL && second->lock == NULL && first->type->join != NULL && always)
         type = first->type->join(pipeline_schema(pipeline, i), first->config, second->type,
                                  second->config);
     if (type == NULL)
@@ -41,6 +42,7 @@ static enum bm_status action_join(struct bm_pipeline *pipeline, unsigned i, cons
     *config = (struct bm_joined){{first->type, second->type}, {first->config, second->config}};
     joined->type = type;
     joined->config = config;
+    joined->probability = 1;
     first->joined = joined; // from here on the pipeline frees it
     enum bm_status status =
         action_infer(pipeline, joined, pipeline_schema(pipeline, i), where, err);

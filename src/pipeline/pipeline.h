@@ -27,12 +27,25 @@ enum bm_status bm_source_open(const struct bm_registry *registry, const char *na
                               const struct bm_value *definition, // {csv: {path: ...}}
                               const char *directory, struct bm_source_ref **ret_source,
                               struct bm_error *err);
+// The same where sources may be made of others, which `finder` opens or finds.
+struct bm_source_finder {
+    // A new reference. `where` is of the definition that names it.
+    enum bm_status (*find)(void *context, const char *name, const char *where,
+                           struct bm_source_ref **ret_source, struct bm_error *err);
+    void *context;
+};
+enum bm_status bm_source_open_among(const struct bm_registry *registry, const char *name,
+                                    const struct bm_value *definition, const char *directory,
+                                    const struct bm_source_finder *finder,
+                                    struct bm_source_ref **ret_source, struct bm_error *err);
 struct bm_source_ref *bm_source_ref(struct bm_source_ref *source);
 struct bm_source_ref *bm_source_unref(struct bm_source_ref *source);
 const struct bm_source *bm_source_get(const struct bm_source_ref *source);
 const char *bm_source_name(const struct bm_source_ref *source);
 
-// `actions` is a list (NULL or null: none) of "name" or {name: {parameters}, use_lock: ...}.
+// `actions` is a list (NULL or null: none) of "name" or {name: {parameters}, use_lock: ...,
+// probability: ...}. An action with a probability below 1 is applied to an item if the first
+// uniform number for (seed, epoch, item, position + 2^31) is below it (base/random.h).
 enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *name,
                                struct bm_source_ref *source, const struct bm_value *actions,
                                struct bm_pipeline **ret_pipeline, struct bm_error *err);
@@ -70,8 +83,8 @@ unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline); // at least 1: 
 const char *bm_pipeline_step_name(const struct bm_pipeline *pipeline, unsigned step); // "a+b"
 const char *bm_pipeline_step_lock(const struct bm_pipeline *pipeline, unsigned step); // or NULL
 bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step);
-// The most bytes a batch of `nitems` holds at once, as far as the schemas say (ragged components
-// count as 0: what they really took is known after the first batch).
+// The most bytes a batch for which `nitems` are read holds at once, as far as the schemas say
+// (ragged components count as 0: what they really took is known after the first batch).
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems);
 // What a batch holds beside its tensors' bytes for as long as it is there: its items' indices and
 // epochs, and the tensors' descriptions. It is part of the above.
@@ -85,6 +98,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     struct bm_batch next;     // of a step that is pending
     struct bm_batch spare;    // the batch before in this memory, while its blocks may serve again
     uint64_t *items, *epochs; // [room], owned
+    uint32_t *copies;         // [room] which of its item's each row is, owned; NULL: there is one
     bool *dropped;            // [room] items that the step leaves out, owned; NULL: none ever does
     uint64_t room;
     // Two rows of tensors, from which a step reads and to which it writes in turn, one for `spare`,

@@ -69,8 +69,42 @@ static enum bm_status source_unknown_type(const struct bm_registry *registry, co
     return status;
 }
 
+// ---- Sources over others ----
+
+static void parts_free(struct bm_source_ref **parts, unsigned nparts)
+{
+    for (unsigned i = 0; parts != NULL && i < nparts; i++)
+        bm_source_unref(parts[i]);
+    free(parts);
+}
+
+static enum bm_status source_open_over(const struct bm_source_type *type, const void *config,
+                                       const struct bm_source_finder *finder, const char *where,
+                                       struct bm_source **ret_source, struct bm_error *err)
+{
+    char *const *names;
+    unsigned n, found = 0;
+    type->over(config, &names, &n);
+    if (finder == NULL)
+        return bm_fail(err, BM_FAILED_PRECONDITION, where,
+                       "%s is made of other sources, and there are none here", type->name);
+    if (n == 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, where, "expected at least one source, got none");
+    struct bm_source_ref **parts = calloc(n, sizeof(struct bm_source_ref *));
+    if (parts == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
+    enum bm_status status = BM_OK;
+    for (; found < n && status == BM_OK; found += status == BM_OK)
+        status = finder->find(finder->context, names[found], where, &parts[found], err);
+    if (status == BM_OK)
+        status = type->open_over(config, parts, n, where, ret_source, err);
+    parts_free(parts, found);
+    return status;
+}
+
 static enum bm_status source_open(const struct bm_source_type *type, const struct bm_value *params,
                                   const char *where, const char *directory,
+                                  const struct bm_source_finder *finder,
                                   struct bm_source **ret_source, struct bm_error *err)
 {
     void *config = calloc(1, type->config_bytes + 1);
@@ -79,9 +113,12 @@ static enum bm_status source_open(const struct bm_source_type *type, const struc
     enum bm_status status =
         bm_params_parse(type->params, type->nparams, params, where, config, err);
     if (status == BM_OK) {
-        status = type->open_type == NULL
-                     ? type->open(config, directory, where, ret_source, err)
-                     : type->open_type(type, config, directory, where, ret_source, err);
+        if (type->open_over != NULL)
+            status = source_open_over(type, config, finder, where, ret_source, err);
+        else if (type->open_type != NULL)
+            status = type->open_type(type, config, directory, where, ret_source, err);
+        else
+            status = type->open(config, directory, where, ret_source, err);
         if (status != BM_OK && err != NULL && err->where[0] == '\0')
             snprintf(err->where, sizeof err->where, "%s", where);
         bm_params_free(type->params, type->nparams, config);
@@ -95,6 +132,14 @@ static enum bm_status source_open(const struct bm_source_type *type, const struc
 enum bm_status bm_source_open(const struct bm_registry *registry, const char *name,
                               const struct bm_value *definition, const char *directory,
                               struct bm_source_ref **ret_source, struct bm_error *err)
+{
+    return bm_source_open_among(registry, name, definition, directory, NULL, ret_source, err);
+}
+
+enum bm_status bm_source_open_among(const struct bm_registry *registry, const char *name,
+                                    const struct bm_value *definition, const char *directory,
+                                    const struct bm_source_finder *finder,
+                                    struct bm_source_ref **ret_source, struct bm_error *err)
 {
     const char *type_name = NULL;
     const struct bm_value *params = NULL;
@@ -113,7 +158,7 @@ enum bm_status bm_source_open(const struct bm_registry *registry, const char *na
         free(source);
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
     }
-    status = source_open(type, params, where, directory, &source->source, err);
+    status = source_open(type, params, where, directory, finder, &source->source, err);
     if (status != BM_OK) {
         free(source->name);
         free(source);

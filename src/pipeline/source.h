@@ -10,6 +10,7 @@
 #include "pipeline/params.h"
 
 struct bm_source_type;
+struct bm_source_ref; // pipeline.h
 
 struct bm_source { // embedded at the start of a type's own struct
     const struct bm_source_type *type;
@@ -36,6 +37,13 @@ struct bm_source_type {
     enum bm_status (*open_type)(const struct bm_source_type *type, const void *config,
                                 const char *directory, const char *where,
                                 struct bm_source **ret_source, struct bm_error *err);
+    // A source over others has these two instead of open(). Which others: names that `config` has,
+    // borrowed.
+    void (*over)(const void *config, char *const **ret_names, unsigned *ret_n);
+    // The same as open(), with those sources in that order; it takes references.
+    enum bm_status (*open_over)(const void *config, struct bm_source_ref *const *parts,
+                                unsigned nparts, const char *where, struct bm_source **ret_source,
+                                struct bm_error *err);
     void (*close)(struct bm_source *source); // NULL never comes
     // Fills every component of `batch` for its items (all < nitems). Dense tensors are allocated;
     // ragged ones are for the source to allocate. An error names the item in `ret_row` (row in

@@ -1,5 +1,5 @@
 // Any bytes as a JPEG or PNG file. Where the whole can be decoded, so can every region of it, to
-// the same pixels; and no size is too small for it.
+// the same pixels; and the whole can be resized, and every part of that comes to the same pixels.
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,12 +23,38 @@ static void check_region(const struct bm_pixels *whole, const struct bm_region *
                          region->width * depth) == 0);
 }
 
+static void check_resized(const uint8_t *data, size_t size, struct bm_image_scratch *scratch,
+                          const struct bm_decode *decode, const struct bm_image_info *info,
+                          uint64_t choice, struct fuzz_bytes *bytes)
+{
+    static const enum bm_filter filters[] = {BM_FILTER_NEAREST, BM_FILTER_BILINEAR,
+                                             BM_FILTER_BICUBIC, BM_FILTER_BILINEAR};
+    const struct bm_decode_resize how = {
+        *decode, {filters[choice >> 1 & 3], (choice & 8) != 0}, (choice & 16) != 0};
+    unsigned char small[SIDE_MAX * SIDE_MAX * 3], some[SIDE_MAX * SIDE_MAX * 3];
+    struct bm_error error;
+    const struct bm_region all = {0, 0, info->height, info->width};
+    struct bm_pixels whole = {small, 0, 1 + take_below(bytes, SIDE_MAX),
+                              1 + take_below(bytes, SIDE_MAX), decode->channels};
+    whole.stride = (size_t)whole.width * whole.channels;
+    BM_ASSERT(bm_image_decode_resize(scratch, data, size, &how, &all, &whole, &error) == BM_OK);
+    struct bm_region region = {take_below(bytes, whole.height), take_below(bytes, whole.width), 1,
+                               1};
+    region.height += take_below(bytes, whole.height - region.top);
+    region.width += take_below(bytes, whole.width - region.left);
+    const struct bm_pixels part = {some, (size_t)region.width * whole.channels, region.height,
+                                   region.width, whole.channels};
+    BM_ASSERT(bm_image_decode_resize_part(scratch, data, size, &how, whole.height, whole.width,
+                                          &region, &part, &error) == BM_OK);
+    check_region(&whole, &region, &part);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bm_error error = {0};
     struct bm_image_info info;
     // The last bytes of a file hardly matter to it, so they are what chooses.
-    struct fuzz_bytes bytes = {data + size - (size < 24 ? size : 24), data + size};
+    struct fuzz_bytes bytes = {data + size - (size < 48 ? size : 48), data + size};
     const uint64_t choice = fuzz_take(&bytes, 1);
     const struct bm_decode decode = {.channels = choice & 1 ? 1 : 3, .pixels_max = PIXELS_MAX};
     if (bm_image_probe(data, size, &decode, &info, &error) != BM_OK) {
@@ -55,13 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                    region.width, decode.channels};
     BM_ASSERT(bm_image_decode(scratch, data, size, &decode, &region, &part, &error) == BM_OK);
     check_region(&whole, &region, &part);
-    unsigned char small[SIDE_MAX * SIDE_MAX * 3];
-    struct bm_pixels to = {small, 0, 1 + take_below(&bytes, SIDE_MAX),
-                           1 + take_below(&bytes, SIDE_MAX), decode.channels};
-    to.stride = (size_t)to.width * to.channels;
-    const struct bm_decode_resize how = {
-        decode, {(enum bm_filter)(choice >> 1 & 1), (choice & 4) != 0}, (choice & 8) != 0};
-    BM_ASSERT(bm_image_decode_resize(scratch, data, size, &how, &region, &to, &error) == BM_OK);
+    check_resized(data, size, scratch, &decode, &info, choice, &bytes);
 out:
     free(memory);
     bm_image_scratch_free(scratch);

@@ -228,6 +228,26 @@ class Gen(WithFolder):
         self.assertRegex(shown, rb"ETA \d\d:\d\d")
 
 
+class SourcesOverSources(WithFolder):
+    def load(self, sources, **kwargs):
+        config = self.folder / "sources.yaml"
+        config.write_text("sources:\n" + sources + "pipelines: {p: {source: a}}\n")
+        return mill("describe", "p", "--config", str(config), **kwargs)
+
+    def test_they_may_stand_in_any_order(self):
+        sources = "  a: {concat: {sources: [b, b]}}\n  b: {range: {n: 4}}\n"
+        self.assertIn("source a (concat), 8 items", self.load(sources).stdout)
+
+    def test_a_circle_is_named(self):
+        sources = "  a: {concat: {sources: [b]}}\n  b: {join: {sources: [a]}}\n"
+        error = self.load(sources, code=1).stderr
+        self.assertIn("sources.yaml:2: sources.a: source a is made of itself", error)
+
+    def test_a_name_that_is_not_there_is_named_with_those_that_are(self):
+        error = self.load("  a: {concat: {sources: [c]}}\n", code=1).stderr
+        self.assertIn('expected one of `sources` (a), got "c"', error)
+
+
 class Checkpoint(WithFolder):
     """gen --checkpoint: killed at any time, it goes on, and its result is that of one run."""
 

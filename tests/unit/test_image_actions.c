@@ -217,6 +217,25 @@ static void a_picture_too_thin_to_resize_fails_joined_or_not(void **state)
     }
 }
 
+static void sides_have_a_limit_whoever_gives_the_pictures(void **state)
+{
+    (void)state;
+    enum { SIDE = 65501 };
+    static const uint8_t pixels[SIDE];
+    const uint64_t offsets[] = {0, SIDE};
+    const int32_t size[] = {1, SIDE};
+    const struct given given[] = {
+        {"image", BM_UINT8, 2, {0, 1}, pixels, offsets},
+        {"image.size", BM_INT32, 1, {2}, size, NULL},
+    };
+    action_fixture_give(1, given, 2);
+    build("[resize: {components: image, size: 4}]");
+    assert_int_equal(action_fixture_run(&fixture, 1, 0), BM_RESULT_FAIL);
+    const struct given dense = {"image", BM_UINT8, 2, {1, SIDE}, pixels, NULL};
+    action_fixture_give(1, &dense, 1);
+    REFUSES("[resize: {components: image, size: 4}]", ".components", "expected pictures");
+}
+
 static void sizes_that_lie_are_an_error_of_their_item(void **state)
 {
     (void)state;
@@ -279,6 +298,18 @@ static void a_crop_that_never_fits_is_the_middle(void **state)
         "interpolation: bicubic}]",
         4);
     assert_bytes("image", middles, sizeof middles, 0);
+}
+
+static void the_tenth_try_still_counts(void **state)
+{
+    (void)state;
+    // With seed 110, the first nine of RandomResizedCrop.get_params() do not fit; then as above, of
+    // picture(30, 33, 0) to [2, 2]
+    static const uint8_t tenth[] = {35, 50, 91, 35, 81, 114, 85, 50, 139, 85, 81, 127};
+    fixture.seed = 110;
+    give_dense(30, 33, 1);
+    run("[random_resized_crop: {components: image, size: 2, scale: [0.5, 1], ratio: [1, 3]}]", 1);
+    assert_bytes("image", tenth, sizeof tenth, 0);
 }
 
 static void pictures_of_an_item_are_cropped_alike(void **state)
@@ -504,9 +535,11 @@ int main(void)
         TEST(resize_by_the_short_side_keeps_the_shape),
         TEST(resize_refuses_what_makes_no_picture),
         TEST(a_picture_too_thin_to_resize_fails_joined_or_not),
+        TEST(sides_have_a_limit_whoever_gives_the_pictures),
         TEST(sizes_that_lie_are_an_error_of_their_item),
         TEST(random_crops_are_those_of_torchvision),
         TEST(a_crop_that_never_fits_is_the_middle),
+        TEST(the_tenth_try_still_counts),
         TEST(pictures_of_an_item_are_cropped_alike),
         TEST(random_crops_refuse_ranges_that_are_none),
         TEST(center_crop_is_torchvisions),

@@ -209,8 +209,8 @@ static void a_region_of_an_unfinished_picture_has_the_pixels_of_the_whole(void *
 static void a_region_of_a_shrunk_picture_has_the_pixels_of_the_whole(void **state)
 {
     (void)state;
-    for (unsigned down = 1; down <= 2; down++) {
-        for (unsigned across = 1; across <= 2; across++) {
+    for (unsigned down = 1; down <= 4; down++) {
+        for (unsigned across = 1; across * down <= 8 && across <= 4; across++) {
             make(&(struct fake_jpeg){
                 .height = 143, .width = 209, .channels = 3, .across = across, .down = down});
             for (unsigned shrink = 2; shrink <= 8; shrink *= 2)
@@ -497,6 +497,17 @@ static void a_warm_scratch_allocates_nothing(void **state)
     assert_int_equal(bm_fake_heap_count(), before);
 }
 
+static void the_memory_of_a_huge_picture_is_given_back(void **state)
+{
+    (void)state;
+    void *data = NULL;
+    const size_t huge = (size_t)100 << 20, usual = (size_t)1 << 20;
+    assert_int_equal(bm_scratch_get(scratch, BM_SCRATCH_REGION, huge, &data, &error), BM_OK);
+    assert_true(scratch->memory[BM_SCRATCH_REGION].size >= huge);
+    assert_int_equal(bm_scratch_get(scratch, BM_SCRATCH_REGION, usual, &data, &error), BM_OK);
+    assert_in_range(scratch->memory[BM_SCRATCH_REGION].size, usual, 2 * usual);
+}
+
 static void a_failed_allocation_is_an_error_and_no_more(void **state)
 {
     (void)state;
@@ -542,6 +553,7 @@ int main(void)
         TEST(regions_outside_of_the_picture_are_refused),
         TEST(other_bytes_are_no_picture),
         TEST(a_warm_scratch_allocates_nothing),
+        TEST(the_memory_of_a_huge_picture_is_given_back),
         TEST(a_failed_allocation_is_an_error_and_no_more),
 #undef TEST
     };

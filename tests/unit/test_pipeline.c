@@ -231,8 +231,8 @@ static void a_bad_list_is_refused(void **state)
     refused("[{use_lock: true}]", BM_INVALID_ARGUMENT, "test:1: [0]",
             "expected an action, such as noop or {cast: {dtype: float32}}, got a map");
     refused("[{fake.add: {},\n  fake.draw: {}}]", BM_INVALID_ARGUMENT, "test:2: [0].fake.draw",
-            "expected one action and use_lock, got \"fake.add\" and \"fake.draw\": write each "
-            "action as an entry of its own");
+            "expected one action, use_lock and probability, got \"fake.add\" and \"fake.draw\": "
+            "write each action as an entry of its own");
     char many[1024] = "[fake.step";
     for (unsigned i = 0; i < BM_ACTIONS_MAX; i++)
         strcat(many, ",fake.step");

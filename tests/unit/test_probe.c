@@ -101,24 +101,16 @@ static void every_action_says_what_it_does(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "accumulate",   "add_noise",
-        "bucketise",    "burn",
-        "cache",        "cast",
-        "center_crop",  "clip",
-        "color_jitter", "decode_image",
-        "drop",         "end_at",
-        "fail_at",      "fill_missing",
-        "filter",       "flip",
-        "hash",         "layout",
-        "log1p",        "lookup",
-        "noop",         "normalize",
-        "one_hot",      "pad",
-        "pad_sequence", "random_resized_crop",
-        "rename",       "reshape",
-        "resize",       "scale",
-        "select",       "skip_at",
-        "tokenise",     "wait",
-        "window",
+        "accumulate",   "add_noise", "bucketise",    "burn",
+        "cache",        "cast",      "center_crop",  "clip",
+        "color_jitter", "cutout",    "decode_image", "drop",
+        "end_at",       "fail_at",   "fill_missing", "filter",
+        "flip",         "hash",      "layout",       "log1p",
+        "lookup",       "mixup",     "noop",         "normalize",
+        "one_hot",      "pad",       "pad_sequence", "random_resized_crop",
+        "rename",       "repeat",    "reshape",      "resize",
+        "scale",        "select",    "skip_at",      "tokenise",
+        "wait",         "window",
     };
     assert_int_equal(bm_registry_nactions(fixture.registry), COUNT(names));
     for (unsigned i = 0; i < COUNT(names); i++) {

@@ -216,6 +216,55 @@ static void normal_numbers_are_spread_normally(void **state)
                     4.5 * sqrt(DRAWS * shares[k] * (1 - shares[k])) + 0.5);
 }
 
+// How far the distribution of what is drawn is from `expected`, at its worst of 19 places.
+static double beta_distance(double alpha, double (*expected)(double x))
+{
+    enum { NDRAWN = 100000, PLACES = 20 };
+    unsigned counts[PLACES] = {0}, below = 0;
+    double worst = 0;
+    for (uint64_t item = 0; item < NDRAWN; item++) {
+        struct bm_random random;
+        bm_random_init(&random, 11, 0, item, 3);
+        double x = bm_random_beta(&random, alpha);
+        assert_true(x >= 0 && x <= 1);
+        counts[x < 1 ? (unsigned)(x * PLACES) : PLACES - 1]++;
+    }
+    for (unsigned i = 0; i + 1 < PLACES; i++) {
+        below += counts[i];
+        double distance = fabs((double)below / NDRAWN - expected((i + 1.0) / PLACES));
+        worst = distance > worst ? distance : worst;
+    }
+    return worst;
+}
+
+static double arcsine(double x)
+{
+    return 2 / 3.141592653589793 * asin(sqrt(x));
+}
+
+static double even(double x)
+{
+    return x;
+}
+
+static double cubic(double x)
+{
+    return x * x * (3 - 2 * x);
+}
+
+// Those of Beta(a, a) that have simple distribution functions. With 100,000 draws chance alone
+// keeps to about 0.004.
+static void beta_numbers_have_their_distribution(void **state)
+{
+    (void)state;
+    assert_true(beta_distance(0.5, arcsine) < 0.005);
+    assert_true(beta_distance(1, even) < 0.005);
+    assert_true(beta_distance(2, cubic) < 0.005);
+    assert_true(beta_distance(2, even) > 0.05);  // the test does tell them apart
+    assert_true(beta_distance(0.1, even) < 0.5); // and the ends of the series hold
+    assert_true(beta_distance(100, even) < 0.6);
+}
+
 static double normal_at(double p)
 {
     struct bm_random random = next_is((uint64_t)(p * 0x1p52) << 12);
@@ -261,6 +310,7 @@ int main(void)
         cmocka_unit_test(numbers_below_a_huge_bound_are_equally_likely),
         cmocka_unit_test(a_number_that_would_be_unfair_is_drawn_again),
         cmocka_unit_test(ratios_have_evenly_spread_logarithms),
+        cmocka_unit_test(beta_numbers_have_their_distribution),
         cmocka_unit_test(normal_numbers_are_spread_normally),
         cmocka_unit_test(normal_numbers_are_quantiles),
         cmocka_unit_test(the_ends_of_the_normal_numbers_are_finite_and_alike),
