@@ -181,7 +181,7 @@ static enum bm_status jsonl_set_fills(struct jsonl_job *job)
     if (c_locale == (locale_t)0)
         return jsonl_no_memory(job->where, job->err);
     enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < fill->n && status == BM_OK; i++) {
+    for (unsigned i = 0; i < fill->n && status == BM_OK && job->fields != NULL; i++) {
         unsigned f = 0;
         while (f < job->nfields && strcmp(job->fields[f].component.name, fill->keys[i]) != 0)
             f++;
@@ -360,6 +360,11 @@ static enum bm_status jsonl_row(struct jsonl_job *job, const json_t *object, uin
 
 // ---- Lines ----
 
+static bool blank_char(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 // The next line that is not blank, from `*at` on, which moves behind it. False: there is none.
 static bool line_next(const char **at, const char *end, uint64_t *line, const char **ret_start,
                       size_t *ret_size)
@@ -371,7 +376,7 @@ static bool line_next(const char **at, const char *end, uint64_t *line, const ch
         *at = newline == NULL ? end : newline + 1;
         ++*line;
         size_t blank = 0;
-        while (blank < size && memchr(" \t\r", start[blank], 3) != NULL)
+        while (blank < size && blank_char(start[blank]))
             blank++;
         if (blank < size) {
             *ret_start = start;

@@ -1,6 +1,7 @@
 // What sources/csv.c promises of missing values, dates and categories.
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fakes/heap.h"
@@ -281,6 +282,69 @@ static void what_fills_must_be_a_value_of_a_component(void **state)
     refuse_text("a\nNA\n", ", types: {a: int64}", "line 2, column 0 (a)", "got \"NA\"");
 }
 
+// Of Python's csv.DictReader over the same file: how many cells are NA, and the sums of the others.
+static void the_real_flights_have_the_missing_values_that_python_finds(void **state)
+{
+    (void)state;
+    const char *folder = getenv("BATCHMILL_SOURCE_DIR");
+    assert_int_equal(source_fixture_open_in(&fixture, folder == NULL ? "." : folder,
+                                            "csv: {path: examples/table/flights.csv.gz, types: "
+                                            "{carrier: category}, masks: dep_time}"),
+                     BM_OK);
+    assert_int_equal(fixture.source->nitems, 1500);
+    assert_int_equal(source_fixture_read_all(&fixture), BM_OK);
+    const unsigned char *mask = source_fixture_values(&fixture, "dep_time.missing");
+    uint64_t nmissing = 0;
+    double sum = 0;
+    int64_t distance = 0;
+    for (unsigned i = 0; i < 1500; i++) {
+        nmissing += mask[i];
+        assert_int_equal(mask[i], isnan(floats_of("dep_time")[i]));
+        sum += isnan(floats_of("arr_delay")[i]) ? 0 : floats_of("arr_delay")[i];
+        distance += integers_of("distance")[i];
+    }
+    assert_int_equal(nmissing, 4);
+    assert_true(sum == 17069);
+    assert_int_equal(distance, 1599575);
+    assert_int_equal(integers_of("time_hour")[0], 1357034400000000000);
+    assert_string_equal(name_of("carrier", integers_of("carrier")[0]), "UA");
+}
+
+// As many as all flights that left New York in 2013.
+static void a_large_table_has_the_types_that_its_last_rows_say(void **state)
+{
+    (void)state;
+    enum { NROWS = 336776, NLAST = 60000 };
+    struct bm_buffer text;
+    bm_buffer_init(&text);
+    bm_buffer_add_text(&text, "whole,holes,late,word\n");
+    for (unsigned i = 0; i < NROWS; i++) {
+        bool last = i == NROWS - 1;
+        bm_buffer_print(&text, "%u,", i);
+        bm_buffer_print(&text, i % 40 == 7 ? "NA," : "%u,", i);
+        bm_buffer_add_text(&text, last ? "0.5,x\n" : "1,2\n");
+    }
+    assert_false(bm_buffer_failed(&text));
+    source_fixture_write(&fixture, "a.csv", text.data, text.size);
+    bm_buffer_fini(&text);
+    assert_int_equal(source_fixture_open(&fixture, "csv: {path: a.csv}"), BM_OK);
+    assert_int_equal(fixture.source->nitems, NROWS);
+    assert_int_equal(dtype_of("whole"), BM_INT64);
+    assert_int_equal(dtype_of("holes"), BM_FLOAT64);
+    assert_int_equal(dtype_of("late"), BM_FLOAT64);
+    assert_int_equal(dtype_of("word"), BM_STRING);
+    static uint64_t items[NLAST];
+    for (unsigned i = 0; i < NLAST; i++)
+        items[i] = NROWS - NLAST + i;
+    assert_int_equal(source_fixture_read(&fixture, items, NLAST), BM_OK);
+    for (unsigned i = 0; i < NLAST; i++) {
+        assert_true(integers_of("whole")[i] == (int64_t)items[i]);
+        double hole = floats_of("holes")[i];
+        assert_true(items[i] % 40 == 7 ? isnan(hole) : hole == (double)items[i]);
+    }
+    assert_true(floats_of("late")[NLAST - 1] == 0.5);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_fixture, free_fixture)
 
 int main(void)
@@ -296,6 +360,8 @@ int main(void)
         TEST(categories_are_codes_with_their_names_sorted),
         TEST(categories_can_be_given_in_their_order),
         TEST(what_fills_must_be_a_value_of_a_component),
+        TEST(the_real_flights_have_the_missing_values_that_python_finds),
+        TEST(a_large_table_has_the_types_that_its_last_rows_say),
     };
     return cmocka_run_group_tests_name("csv_values", tests, NULL, NULL);
 }
