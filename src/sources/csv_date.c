@@ -85,7 +85,7 @@ static bool text_time(struct text *text, int64_t *ret_seconds, int64_t *ret_ns)
         if (text_skip(text, '.') && !text_fraction(text, ret_ns))
             return false;
     }
-    *ret_seconds = (int64_t)hour * 3600 + minute * 60 + second;
+    *ret_seconds = (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
     return hour < 24 && minute < 60 && second < 60;
 }
 
@@ -102,7 +102,7 @@ static bool text_offset(struct text *text, int64_t *ret_seconds)
     text_skip(text, ':');
     if (!text_number(text, 2, &minute) || hour > 23 || minute > 59)
         return false;
-    int64_t seconds = (int64_t)hour * 3600 + minute * 60;
+    int64_t seconds = (int64_t)hour * 3600 + (int64_t)minute * 60;
     *ret_seconds = negative ? -seconds : seconds;
     return true;
 }

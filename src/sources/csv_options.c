@@ -20,17 +20,16 @@ bool bm_csv_cell_missing(const struct bm_csv_options *options, const struct bm_c
     return false;
 }
 
-static enum bm_status options_find(struct bm_csv_plan *plan, const char *name, const char *where,
-                                   struct bm_csv_field **ret_field, struct bm_error *err)
+// NULL: there is none, and the error says so.
+static struct bm_csv_field *options_find(struct bm_csv_plan *plan, const char *name,
+                                         const char *where, struct bm_error *err)
 {
     for (unsigned i = 0; i < plan->nfields; i++) {
-        if (strcmp(plan->fields[i].component.name, name) == 0) {
-            *ret_field = &plan->fields[i];
-            return BM_OK;
-        }
+        if (strcmp(plan->fields[i].component.name, name) == 0)
+            return &plan->fields[i];
     }
-    return bm_fail(err, BM_INVALID_ARGUMENT, where, "expected names of components, got \"%s\"",
-                   name);
+    bm_fail(err, BM_INVALID_ARGUMENT, where, "expected names of components, got \"%s\"", name);
+    return NULL;
 }
 
 static enum bm_status options_name(const struct bm_csv_field *field, const struct bm_value *value,
@@ -59,9 +58,9 @@ static enum bm_status options_categories(const struct bm_csv_options *options,
     enum bm_status status = BM_OK;
     for (unsigned i = 0; i < map->nchildren && status == BM_OK; i++) {
         const struct bm_value *names = map->children[i];
-        struct bm_csv_field *field = NULL;
-        if ((status = options_find(plan, map->keys[i], map->where, &field, err)) != BM_OK)
-            return status;
+        struct bm_csv_field *field = options_find(plan, map->keys[i], map->where, err);
+        if (field == NULL)
+            return BM_INVALID_ARGUMENT;
         if (field->type.kind != BM_CSV_CATEGORY || names->kind != BM_VALUE_LIST)
             return bm_fail(err, BM_INVALID_ARGUMENT, names->where,
                            "expected a list of names for a component of dtype category, got %s",
@@ -79,7 +78,6 @@ enum bm_status bm_csv_options_apply(const struct bm_csv_options *options, struct
 {
     char text[BM_ERROR_WHERE_MAX];
     enum bm_status status = BM_OK;
-    struct bm_csv_field *field = NULL;
     for (unsigned i = 0; i < plan->nfields && status == BM_OK; i++) {
         if (plan->fields[i].type.kind == BM_CSV_CATEGORY)
             status = bm_vocabulary_new(&plan->fields[i].vocabulary, err);
@@ -88,15 +86,17 @@ enum bm_status bm_csv_options_apply(const struct bm_csv_options *options, struct
         status = options_categories(options, plan, err);
     bm_params_where(where, "fill", text);
     for (unsigned i = 0; i < options->fill.n && status == BM_OK; i++) {
-        status = options_find(plan, options->fill.keys[i], text, &field, err);
-        if (status == BM_OK)
-            field->fill = options->fill.values[i];
+        struct bm_csv_field *field = options_find(plan, options->fill.keys[i], text, err);
+        if (field == NULL)
+            return BM_INVALID_ARGUMENT;
+        field->fill = options->fill.values[i];
     }
     bm_params_where(where, "masks", text);
     for (unsigned i = 0; i < options->masks.n && status == BM_OK; i++) {
-        status = options_find(plan, options->masks.values[i], text, &field, err);
-        if (status == BM_OK)
-            field->mask = true;
+        struct bm_csv_field *field = options_find(plan, options->masks.values[i], text, err);
+        if (field == NULL)
+            return BM_INVALID_ARGUMENT;
+        field->mask = true;
     }
     return status;
 }

@@ -99,7 +99,7 @@ enum bm_status bm_table_finish(struct bm_table *table, struct bm_error *err)
 void bm_table_close(struct bm_source *base)
 {
     struct bm_table *table = (struct bm_table *)base;
-    for (unsigned i = 0; i < table->ncolumns; i++) {
+    for (unsigned i = 0; i < table->ncolumns && table->columns != NULL; i++) {
         free(table->columns[i].values);
         free(table->columns[i].offsets);
         bm_buffer_fini(&table->columns[i].pieces);

@@ -121,10 +121,10 @@ static enum bm_status scan_take(void *taker, const char *bytes, uint64_t size, s
         if (status != BM_OK)
             return status;
         if (newline != NULL) {
-            char before = newline > bytes ? newline[-1] : scan->last;
+            const char *before = newline > bytes ? newline - 1 : &scan->last;
             uint64_t line_end = scan->offset + (uint64_t)(next - bytes);
             // A CR of the line before is not this one's.
-            bool returned = before == '\r' && line_end - scan->line_start > 1;
+            bool returned = *before == '\r' && line_end - scan->line_start > 1;
             scan_end_line(scan, line_end, returned ? 2 : 1);
         }
         at = next;

@@ -1,5 +1,6 @@
 // What sources/text.c promises: every line, in any order, without its end.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fakes/heap.h"
@@ -114,6 +115,20 @@ static void strings_are_utf8_and_bytes_are_any(void **state)
     refuse("a", ", paths: 1", "paths", "");
 }
 
+static void the_real_sonnets_have_their_lines(void **state)
+{
+    (void)state;
+    const char *folder = getenv("BATCHMILL_SOURCE_DIR");
+    if (source_fixture_open_in(&fixture, folder == NULL ? "." : folder,
+                               "text: {path: examples/text/sonnets.txt}") != BM_OK)
+        fail_msg("%s: %s", fixture.error.where, fixture.error.text);
+    assert_int_equal(fixture.source->nitems, 44); // of three sonnets, and two empty ones
+    assert_int_equal(source_fixture_read(&fixture, (uint64_t[]){43, 14, 0}, 3), BM_OK);
+    assert_line(0, "I never writ, nor no man ever loved.");
+    assert_line(1, "");
+    assert_line(2, "Shall I compare thee to a summer's day?");
+}
+
 static void the_identity_is_of_the_lines_or_the_given_id(void **state)
 {
     (void)state;
@@ -176,6 +191,7 @@ int main(void)
         TEST(the_last_line_end_makes_no_further_line),
         TEST(a_line_end_may_lie_across_what_is_read_at_once),
         TEST(strings_are_utf8_and_bytes_are_any),
+        TEST(the_real_sonnets_have_their_lines),
         TEST(the_identity_is_of_the_lines_or_the_given_id),
         TEST(a_file_that_becomes_shorter_is_an_error_of_its_item),
         TEST(every_failed_allocation_is_an_error_and_leaks_nothing),

@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include "fakes/heap.h"
+#include "fakes/source_fixture.h"
 #include "sources/zstd.h"
 #include "support.h"
 
@@ -90,12 +91,30 @@ static void want_of_memory_is_an_error(void **state)
     assert_int_equal(status, BM_RESOURCE_EXHAUSTED);
 }
 
+static void sources_know_it_by_its_content(void **state)
+{
+    (void)state;
+    char packed[128];
+    struct source_fixture fixture;
+    source_fixture_init(&fixture);
+    source_fixture_write(&fixture, "a", text, TEXT_SIZE);
+    assert_int_equal(source_fixture_open(&fixture, "text: {path: a}"), BM_OK);
+    uint64_t identity = fixture.source->identity;
+    source_fixture_write(&fixture, "a", packed, pack(packed, sizeof packed, text, TEXT_SIZE));
+    assert_int_equal(source_fixture_open(&fixture, "text: {path: a}"), BM_OK);
+    assert_true(fixture.source->identity == identity);
+    assert_int_equal(source_fixture_read(&fixture, (uint64_t[]){1}, 1), BM_OK);
+    assert_memory_equal(fixture.batch.tensors[0].data, "two", 3);
+    source_fixture_fini(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_come_one_after_the_other),
         cmocka_unit_test(more_than_allowed_is_an_error),
         cmocka_unit_test(every_truncation_and_changed_byte_is_survived),
+        cmocka_unit_test(sources_know_it_by_its_content),
         cmocka_unit_test(want_of_memory_is_an_error),
     };
     return cmocka_run_group_tests_name("zstd", tests, NULL, NULL);
