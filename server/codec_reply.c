@@ -89,7 +89,8 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
         to[i].name = (char *)action.type->name;
         if (action.lock != NULL)
             to[i].lock = (char *)action.lock;
-        to[i].random = action.type->random;
+        to[i].random = action.type->random || action.probability < 1;
+        to[i].passing = 1 - action.probability;
         to[i].stateful = action.type->stateful;
         to[i].per_batch = action.form == BM_PER_BATCH;
     }

@@ -203,6 +203,7 @@ static const struct batchmill_action *actions_take(unsigned char **at, size_t n,
             .random = from->random,
             .stateful = from->stateful,
             .per_batch = from->per_batch,
+            .probability = 1 - from->passing,
         };
     }
     return taken;

@@ -84,9 +84,12 @@ static void print_description(const struct batchmill_description *pipeline)
     printf("actions\n");
     for (size_t i = 0; i < pipeline->nactions; i++) {
         const struct batchmill_action *action = &pipeline->actions[i];
-        printf("  %-20s per %s%s%s%s%s\n", action->name, action->per_batch ? "batch" : "item",
+        printf("  %-20s per %s%s%s%s%s", action->name, action->per_batch ? "batch" : "item",
                action->random ? ", random" : "", action->stateful ? ", stateful" : "",
                action->lock == NULL ? "" : ", lock ", action->lock == NULL ? "" : action->lock);
+        if (action->probability < 1)
+            printf(", probability %g", action->probability);
+        printf("\n");
     }
     printf("steps on a worker:");
     for (size_t i = 0; i < pipeline->nsteps; i++)

@@ -629,6 +629,7 @@ struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, uns
         .lock = action->lock,
         .schema = &action->schema,
         .form = action->form,
+        .probability = action->probability,
     };
 }
 

@@ -73,6 +73,7 @@ struct bm_action_info { // borrowed from the pipeline
     const char *lock;               // or NULL
     const struct bm_schema *schema; // after it
     enum bm_action_form form;       // of this one: parameters may make it per batch
+    double probability;             // of an item to go through it
 };
 struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, unsigned i);
 

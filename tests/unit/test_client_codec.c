@@ -22,7 +22,8 @@ static int fixture_setup(void **state)
     static struct fixture fixture;
     fixture.registry = fake_types_registry();
     fixture.pipeline = fake_types_pipeline(fixture.registry, "{fake: {n: 10, ragged: true}}",
-                                           "[fake.step, {fake.step: {}, use_lock: gpu}]");
+                                           "[{fake.add: {amount: 1}, probability: 0.25}, "
+                                           "{fake.step: {}, use_lock: gpu}]");
     bm_buffer_init(&fixture.out);
     *state = &fixture;
     return 0;
@@ -291,6 +292,9 @@ static void lists_and_descriptions_arrive(void **state)
     assert_null(description->actions[0].lock);
     assert_string_equal(description->actions[1].lock, "gpu");
     assert_true(description->actions[1].per_batch);
+    assert_true(description->actions[0].random && !description->actions[1].random);
+    assert_true(description->actions[0].probability == 0.25);
+    assert_true(description->actions[1].probability == 1);
     assert_int_equal(description->ncomponents, 2);
     assert_string_equal(description->steps[0], "read");
     free(description);

@@ -166,6 +166,7 @@ BATCHMILL_API void batchmill_list_free(struct batchmill_list *list);
 struct batchmill_action {
     const char *name, *lock; // lock is NULL for none
     bool random, stateful, per_batch;
+    double probability; // of an item to go through it; others stay as they are
 };
 struct batchmill_description {
     struct batchmill_summary summary;
