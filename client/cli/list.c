@@ -46,11 +46,12 @@ int cli_list(int argc, char **argv)
     if (batchmill_list(list.target.client, &pipelines, &error) != BATCHMILL_OK)
         code = cli_report(argv[0], &error);
     if (pipelines != NULL)
-        printf("%-24s %-16s %12s  %s\n", "PIPELINE", "SOURCE", "ITEMS", "FINGERPRINT");
+        printf("%-24s %-16s %12s  %s\n", "PIPELINE", "SOURCE", "ITEMS", "FINGERPRINT       OWNER");
     for (size_t i = 0; pipelines != NULL && i < pipelines->n; i++) {
         const struct batchmill_summary *summary = &pipelines->pipelines[i];
-        printf("%-24s %-16s %12" PRIu64 "  %016" PRIx64 "%s\n", summary->name, summary->source,
-               summary->items, summary->fingerprint, summary->stateful ? "  stateful" : "");
+        printf("%-24s %-16s %12" PRIu64 "  %016" PRIx64 "  %s%s\n", summary->name, summary->source,
+               summary->items, summary->fingerprint, summary->registered ? "client" : "config",
+               summary->stateful ? "  stateful" : "");
     }
     batchmill_list_free(pipelines);
     cli_target_close(&list.target);
@@ -76,6 +77,8 @@ static void print_description(const struct batchmill_description *pipeline)
 {
     printf("pipeline %s, fingerprint %016" PRIx64 "\n", pipeline->summary.name,
            pipeline->summary.fingerprint);
+    if (pipeline->summary.registered)
+        printf("registered by a client\n");
     if (pipeline->summary.stateful)
         printf("stateful: order and exactly-once delivery are promised, equal bytes are not\n");
     printf("source %s (%s), %" PRIu64 " items, each\n", pipeline->summary.source,
