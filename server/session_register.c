@@ -163,7 +163,9 @@ void session_register(struct bm_session *session, struct bm_exchange *exchange)
         session_fail(session, exchange, &error);
         return;
     }
-    registration->lease_ms = request->lease_ms == 0 ? session->config.lease_ms : request->lease_ms;
+    uint32_t lease_ms = request->lease_ms == 0 ? session->config.lease_ms : request->lease_ms;
+    if (lease_ms > registration->lease_ms) // who else registered it still counts on theirs
+        registration->lease_ms = lease_ms;
     registration_renew(registration);
     struct bm_registered *registered = &exchange->reply.registered;
     registered->fingerprint = bm_pipeline_fingerprint(registration->pipeline);
