@@ -94,6 +94,7 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
         to[i].random = action.type->random;
         to[i].stateful = action.type->stateful;
         to[i].per_batch = action.form == BM_PER_BATCH;
+        to[i].components = components_new(scratch, action.schema, &to[i].n_components);
     }
     *ret_n = n;
     return pointers;

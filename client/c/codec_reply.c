@@ -190,7 +190,8 @@ static size_t actions_bytes(size_t n, Batchmill__V1__Action *const *actions)
 {
     size_t bytes = n * sizeof(struct batchmill_action);
     for (size_t i = 0; i < n; i++)
-        bytes += text_bytes(actions[i]->name) + text_bytes(actions[i]->lock);
+        bytes += text_bytes(actions[i]->name) + text_bytes(actions[i]->lock) +
+                 components_bytes(actions[i]->n_components, actions[i]->components);
     return bytes;
 }
 
@@ -206,6 +207,8 @@ static const struct batchmill_action *actions_take(unsigned char **at, size_t n,
             .random = from->random,
             .stateful = from->stateful,
             .per_batch = from->per_batch,
+            .ncomponents = from->n_components,
+            .components = components_take(at, from->n_components, from->components),
         };
     }
     return taken;
@@ -221,6 +224,9 @@ static enum batchmill_code description_new(const Batchmill__V1__DescribePipeline
         components_check(reply->n_source_components, reply->source_components, error);
     if (code == BATCHMILL_OK)
         code = components_check(reply->n_components, reply->components, error);
+    for (size_t i = 0; i < reply->n_actions && code == BATCHMILL_OK; i++)
+        code =
+            components_check(reply->actions[i]->n_components, reply->actions[i]->components, error);
     if (code != BATCHMILL_OK)
         return code;
     size_t total = sizeof(struct batchmill_description) + summary_bytes(reply->summary) +

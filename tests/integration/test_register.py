@@ -9,8 +9,18 @@ import unittest
 
 from test_cli import MILL, Server, WithFolder, jsonl, mill
 
+PIPELINE = """
+sources: {s: {range: {n: 3}}}
+pipelines:
+  p:
+    source: s
+    actions:
+      - cast: {components: x, dtype: int32}
+      - one_hot: {component: x, classes: 3}
+"""
 
-class Types(unittest.TestCase):
+
+class Types(WithFolder):
     def test_actions_and_sources_are_there_for_programs(self):
         listed = json.loads(mill("actions", "--json").stdout)
         actions = {action["name"]: action for action in listed}
@@ -25,6 +35,17 @@ class Types(unittest.TestCase):
                 self.assertEqual("choices" in param, param["type"] == "choice")
         sources = {source["name"] for source in json.loads(mill("sources", "--json").stdout)}
         self.assertLessEqual({"range", "csv", "npy", "idx"}, sources)
+
+    def test_a_pipeline_is_described_after_each_action(self):
+        said = mill("describe", "p", "--json", "--config", str(self.config(PIPELINE))).stdout
+        pipeline = json.loads(said)
+        x = {"name": "x", "dtype": "int64", "shape": []}
+        self.assertEqual(pipeline["source"]["components"], [x])
+        cast, one_hot = pipeline["actions"]
+        self.assertEqual(cast["components"], [{**x, "dtype": "int32"}])
+        self.assertEqual(one_hot["components"], pipeline["components"])
+        self.assertEqual(pipeline["components"][0]["shape"], [3])
+        self.assertEqual(pipeline["owner"], "config")
 
 
 class Register(WithFolder):

@@ -295,6 +295,8 @@ static void lists_and_descriptions_arrive(void **state)
     assert_null(description->actions[0].lock);
     assert_string_equal(description->actions[1].lock, "gpu");
     assert_true(description->actions[1].per_batch);
+    assert_int_equal(description->actions[0].ncomponents, 2);
+    assert_string_equal(description->actions[1].components[1].name, "tail");
     assert_int_equal(description->ncomponents, 2);
     assert_string_equal(description->steps[0], "read");
     free(description);

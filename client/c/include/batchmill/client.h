@@ -167,6 +167,8 @@ BATCHMILL_API void batchmill_list_free(struct batchmill_list *list);
 struct batchmill_action {
     const char *name, *lock; // lock is NULL for none
     bool random, stateful, per_batch;
+    size_t ncomponents;
+    const struct batchmill_component *components; // after it
 };
 struct batchmill_description {
     struct batchmill_summary summary;
