@@ -1,5 +1,5 @@
 // augment.c -- items changed at random, so that a model does not learn them by heart: cutout,
-// mixup.
+// mixup; and repeat, behind which an item comes several times, each time changed in another way.
 #include <stdlib.h>
 #include <string.h>
 
@@ -339,4 +339,35 @@ const struct bm_action_type bm_mixup_action = {
     .config_bytes = sizeof(struct mixup),
     .infer = mixup_infer,
     .run = mixup_run,
+};
+
+// ---- repeat ----
+
+struct repeat {
+    int64_t times;
+};
+
+static const struct bm_param repeat_params[] = {
+    BM_PARAM(struct repeat, times, BM_PARAM_INTEGER, .required = true, .min = 1, .max = 1024,
+             .doc = "how often each item is in the batch"),
+};
+
+static enum bm_status repeat_infer(const void *config, struct bm_infer *infer, void **ret_plan,
+                                   struct bm_error *err)
+{
+    const struct repeat *repeat = config;
+    infer->times = (unsigned)repeat->times;
+    return bm_infer_nothing(config, infer, ret_plan, err);
+}
+
+const struct bm_action_type bm_repeat_action = {
+    .name = "repeat",
+    .doc = "Every item is in the batch `times` times, one behind the other; batch_size counts what "
+           "is read. Random actions behind it draw other numbers for each.",
+    .form = BM_PER_BATCH,
+    .params = repeat_params,
+    .nparams = sizeof repeat_params / sizeof repeat_params[0],
+    .config_bytes = sizeof(struct repeat),
+    .infer = repeat_infer,
+    .run = bm_run_nothing,
 };

@@ -119,8 +119,8 @@ void bm_call_drop(struct bm_call *call, uint64_t row)
 
 void bm_call_random(const struct bm_call *call, uint64_t row, struct bm_random *ret_random)
 {
-    bm_random_init(ret_random, call->seed, call->in->item_epochs[row], call->in->items[row],
-                   call->position);
+    bm_random_init(ret_random, repeated_seed(call->seed, call->copies, row),
+                   call->in->item_epochs[row], call->in->items[row], call->position);
 }
 
 enum bm_result bm_call_sleep(struct bm_call *call, uint64_t ns)

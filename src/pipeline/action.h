@@ -55,6 +55,7 @@ struct bm_infer {
     enum bm_action_form form; // the type's; set BM_PER_BATCH if these parameters ask for it
     bool must_join;           // set it if these parameters make no sense where it is not joined
     bool drops;               // set it if run() may call bm_call_drop()
+    unsigned times;           // per batch: how often each item is in the batch after it; 0 is 1
 };
 
 // Keeps every component of `in`, in place.
@@ -92,7 +93,8 @@ struct bm_call {
     // The same for who ends a deferred call with a failure, when this struct is gone already. NULL
     // where nothing can be deferred.
     int64_t *late_row;
-    bool *dropped; // [rows of the batch], set by bm_call_drop(); NULL: it may not
+    bool *dropped;          // [rows of the batch], set by bm_call_drop(); NULL: it may not
+    const uint32_t *copies; // [rows of the batch], which of its item's each is; NULL: the only one
     struct bm_call_host *host;
 };
 
@@ -103,7 +105,8 @@ enum bm_result bm_call_fail(struct bm_call *call, int64_t row, enum bm_status st
 // item left is skipped. What the action writes for the row does not matter, and a row may be left
 // out twice. Rows are those of this call, and infer() must have set `drops`.
 void bm_call_drop(struct bm_call *call, uint64_t row);
-// The generator for the item of `row`: keyed by (seed, epoch of the item, item, position).
+// The generator for the item of `row`: keyed by (seed, epoch of the item, item, position). Copy n >
+// 0 of an item has mix64(mix64(seed) ^ n) for a seed.
 void bm_call_random(const struct bm_call *call, uint64_t row, struct bm_random *ret_random);
 
 // An action that waits holds no worker. run() calls one of these once and returns

@@ -20,8 +20,8 @@ static const char *action_fault(const struct action *action)
         return "takes a lock or waits";
     if (action->variable != NULL)
         return "adds to a variable, which needs every batch";
-    if (action->drops)
-        return "may leave items out, which a cache does not know of";
+    if (action->times > 1)
+        return "repeats items";
     if (action->form == BM_PER_BATCH && !type->alone)
         return "works on whole batches, where an item's result may depend on others";
     return type->caches ? "is a cache, too" : NULL;
@@ -95,8 +95,10 @@ enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm
     return status;
 }
 
-// ---- An item's components as bytes: for each the number of its rows, if ragged, and its values
-// ----
+// ---- An item's components as bytes: for each the number of its rows, if ragged, and its values.
+// Where items may be left out, a byte in front says whether this one is there ----
+
+enum { ENTRY_LEFT_OUT, ENTRY_THERE };
 
 static void row_write(const struct bm_batch *batch, uint64_t row, struct bm_buffer *out)
 {
@@ -150,6 +152,7 @@ struct reading {
     struct piece *pieces;           // [nitems * ncomponents]: where each item's values lie
     uint64_t *missing;              // [nmissing] rows that the cache lacks
     uint64_t nmissing;
+    bool *dropped;             // [nitems] rows that the prefix leaves out; NULL: it never does
     struct bm_buffer *scratch; // [nitems] that entries of a file are read into
     struct bm_work made;       // the missing ones
 };
@@ -165,6 +168,7 @@ static bool reading_init(struct reading *reading, struct bm_work *work)
     *reading = (struct reading){
         .work = work,
         .schema = pipeline_schema(work->pipeline, work->pipeline->ncached),
+        .dropped = work->pipeline->prefix->drops ? work->dropped : NULL,
     };
     reading->pieces = calloc(n * (reading->schema->ncomponents + 1), sizeof reading->pieces[0]);
     reading->missing = calloc(n, sizeof reading->missing[0]);
@@ -182,6 +186,18 @@ static void reading_fini(struct reading *reading)
     free(reading->pieces);
 }
 
+// Takes the entry of a row apart. False: it is none of this schema.
+static bool reading_split(struct reading *reading, uint64_t row, const unsigned char *data,
+                          uint64_t size)
+{
+    if (reading->dropped == NULL)
+        return entry_split(reading->schema, data, size, reading_pieces(reading, row));
+    reading->dropped[row] = size == 1 && data[0] == ENTRY_LEFT_OUT;
+    return reading->dropped[row] ||
+           (size > 0 && data[0] == ENTRY_THERE &&
+            entry_split(reading->schema, data + 1, size - 1, reading_pieces(reading, row)));
+}
+
 static void reading_look(struct reading *reading)
 {
     const struct bm_work *work = reading->work;
@@ -190,39 +206,68 @@ static void reading_look(struct reading *reading)
         uint64_t size;
         bool there = bm_cache_get(work->pipeline->cache, work->items[row], &reading->scratch[row],
                                   &data, &size) &&
-                     entry_split(reading->schema, data, size, reading_pieces(reading, row));
+                     reading_split(reading, row, data, size);
         if (!there)
             reading->missing[reading->nmissing++] = row;
     }
 }
 
-// What the rows in `made` hold goes to the cache, and to its places in the batch.
+// What row i of `made` holds becomes the row's pieces, and an entry.
+static void reading_keep_row(struct reading *reading, uint64_t row, uint64_t i,
+                             struct bm_buffer *entry)
+{
+    const struct bm_batch *made = &reading->made.batch;
+    struct piece *pieces = reading_pieces(reading, row);
+    for (unsigned c = 0; c < reading->schema->ncomponents; c++) {
+        const struct bm_component *component = &reading->schema->components[c];
+        const uint64_t *offsets = made->tensors[c].offsets;
+        uint64_t n;
+        pieces[c].values = bm_batch_rows(made, c, i, 1, &n);
+        pieces[c].size = n * bm_dtype_size(component->dtype);
+        pieces[c].rows = component->ragged ? offsets[i + 1] - offsets[i] : 1;
+    }
+    row_write(made, i, entry);
+}
+
+// What the rows in `made` hold goes to the cache, and to its places in the batch. Of the missing
+// ones, those that are not in `made` any more were left out; what becomes of an item is always the
+// same, so that its index tells.
 static enum bm_status reading_keep(struct reading *reading)
 {
+    static const unsigned char left_out = ENTRY_LEFT_OUT, there = ENTRY_THERE;
     struct bm_buffer entry;
     bm_buffer_init(&entry);
-    const struct bm_batch *made = &reading->made.batch;
-    for (uint64_t i = 0; i < reading->nmissing; i++) {
-        struct piece *pieces = reading_pieces(reading, reading->missing[i]);
-        for (unsigned c = 0; c < reading->schema->ncomponents; c++) {
-            const struct bm_component *component = &reading->schema->components[c];
-            const uint64_t *offsets = made->tensors[c].offsets;
-            uint64_t n;
-            pieces[c].values = bm_batch_rows(made, c, i, 1, &n);
-            pieces[c].size = n * bm_dtype_size(component->dtype);
-            pieces[c].rows = component->ragged ? offsets[i + 1] - offsets[i] : 1;
-        }
+    const struct bm_work *work = reading->work, *made = &reading->made;
+    for (uint64_t k = 0, i = 0; k < reading->nmissing; k++) {
+        uint64_t row = reading->missing[k];
         bm_buffer_clear(&entry);
-        row_write(made, i, &entry);
+        if (i < made->batch.nitems && made->items[i] == work->items[row]) {
+            if (reading->dropped != NULL)
+                bm_buffer_add(&entry, &there, sizeof there);
+            reading_keep_row(reading, row, i++, &entry);
+        } else {
+            BM_ASSERT(reading->dropped != NULL);
+            reading->dropped[row] = true;
+            bm_buffer_add(&entry, &left_out, sizeof left_out);
+        }
         if (!bm_buffer_failed(&entry))
-            bm_cache_put(reading->work->pipeline->cache, reading->made.items[i], entry.data,
-                         entry.size);
+            bm_cache_put(work->pipeline->cache, work->items[row], entry.data, entry.size);
     }
     bool failed = bm_buffer_failed(&entry);
     bm_buffer_fini(&entry);
     return failed ? bm_fail(&reading->work->error, BM_RESOURCE_EXHAUSTED, NULL,
                             "out of memory for an entry of the cache")
                   : BM_OK;
+}
+
+// Whether the prefix skipped its batch because it left out every item.
+static bool reading_is_empty(const struct reading *reading)
+{
+    const struct bm_work *made = &reading->made;
+    bool empty = reading->dropped != NULL;
+    for (uint64_t row = 0; row < made->batch.nitems && empty; row++)
+        empty = made->dropped[row];
+    return empty;
 }
 
 static enum bm_result reading_make(struct reading *reading)
@@ -242,6 +287,10 @@ static enum bm_result reading_make(struct reading *reading)
         work->error = made->error;
         work->failed_action = made->failed_action;
         work->failed_item = made->failed_item;
+    }
+    if (result == BM_RESULT_SKIP && reading_is_empty(reading)) {
+        made->batch.nitems = 0;
+        result = BM_RESULT_OK;
     }
     if (result == BM_RESULT_OK && reading_keep(reading) != BM_OK)
         return work_fail(work, -1, -1);
@@ -276,7 +325,9 @@ static enum bm_status reading_fill(struct reading *reading)
             const struct piece *piece = &reading_pieces(reading, row)[c];
             if (piece->size > 0)
                 memcpy(to, piece->values, piece->size);
-            to += piece->size;
+            to += reading->schema->components[c].ragged
+                      ? piece->size
+                      : bm_component_item_bytes(&reading->schema->components[c]);
         }
     }
     return status;

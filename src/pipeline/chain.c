@@ -95,6 +95,7 @@ static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const 
         .failed_row = -1,
         .late_row = failure->late_row,
         .dropped = action->drops ? work->dropped : NULL,
+        .copies = work->copies,
         .host = work->host,
     };
     enum bm_result result = action->type->run(&call);

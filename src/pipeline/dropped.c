@@ -102,8 +102,11 @@ static enum bm_status batch_leave(struct bm_work *work, uint64_t nleft)
             continue;
         work->items[n] = work->items[row];
         work->epochs[n] = work->epochs[row];
+        if (work->copies != NULL)
+            work->copies[n] = work->copies[row];
         n++;
     }
+    memset(work->dropped, false, n * sizeof work->dropped[0]); // they are there
     work->epoch = work->epochs[0];
     bm_batch_fini(&work->batch);
     work->batch = left;

@@ -19,6 +19,7 @@ struct action {
     const void *variable_config;             // what it sees
     enum bm_action_form form;
     bool must_join, drops;
+    unsigned times;        // each item is in the batch after it
     double probability;    // of an item to go through it; 1: all do
     unsigned span;         // 1; of a joined one, how many actions of the list it does
     struct action *joined; // this one and those behind it in one go, instead of each; or NULL
@@ -29,6 +30,7 @@ struct step { // step 0 reads and has no actions; a joined one counts as those t
     unsigned first, nactions;
     uint64_t tile_rows; // rows that pass through fused actions together; 0: all
     bool drops;         // its last action may leave out items
+    unsigned times;     // each item is in the batch after it
     char *name;
 };
 
@@ -51,6 +53,7 @@ struct bm_pipeline {
     uint64_t fingerprint;
     struct bm_fingerprint parts;
     bool stateful, drops;
+    unsigned times; // items in a batch for one that is read, at most
     // With an entry `cache`: what comes before it, as a pipeline of its own, and how many actions
     // reading replaces (the entry itself included). Else NULL and 0.
     struct bm_pipeline *prefix;
@@ -119,6 +122,15 @@ void probability_pass(const struct action *action, const struct bm_batch *in, st
 void dropped_begin(struct bm_work *work, const struct step *step);
 // After a step that went well: what it left out is taken out of work->batch.
 enum bm_result dropped_end(struct bm_work *work, const struct step *step);
+
+// ---- repeated.c ----
+
+enum { TIMES_MAX = 1024 }; // of all steps together
+
+// The stream's seed for the row.
+uint64_t repeated_seed(uint64_t seed, const uint32_t *copies, uint64_t row);
+// After a step that went well: every item is in work->batch as often as it says.
+enum bm_result repeated_end(struct bm_work *work, const struct step *step);
 
 // ---- chain.c ----
 

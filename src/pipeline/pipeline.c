@@ -146,6 +146,10 @@ static enum bm_status action_check(const struct action *action, const struct bm_
                            "a bug in the action type %s: for component %s it %s",
                            action->type->name, action->schema.components[c].name, fault);
     }
+    if (action->times > 1 && action->form == BM_PER_ITEM)
+        return bm_fail(err, BM_INTERNAL, where,
+                       "a bug in the action type %s: it repeats items, one at a time",
+                       action->type->name);
     return BM_OK;
 }
 
@@ -169,6 +173,7 @@ enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
     action->form = infer.form;
     action->must_join = infer.must_join;
     action->drops = infer.drops;
+    action->times = infer.times == 0 ? 1 : infer.times;
     action->span = 1;
     if (status != BM_OK && err != NULL && err->where[0] == '\0')
         error_move_to(err, where);
@@ -287,6 +292,7 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
     struct bm_buffer name;
     bm_buffer_init(&name);
     uint64_t row_bytes = 0;
+    step->times = 1;
     for (unsigned i = step->first; i < step->first + step->nactions; i++)
         bm_buffer_print(&name, "%s%s", i == step->first ? "" : "+",
                         pipeline->actions[i].type->name);
@@ -294,17 +300,27 @@ static enum bm_status step_init(struct bm_pipeline *pipeline, struct step *step,
          i += pipeline_part(pipeline, i)->span) {
         row_bytes += action_row_bytes(pipeline, i);
         step->drops = pipeline_part(pipeline, i)->drops;
+        step->times = pipeline_part(pipeline, i)->times;
     }
-    pipeline->drops = pipeline->drops || step->drops;
     if (step->nactions == 0)
         bm_buffer_add_text(&name, "read");
+    if (step->nactions == 0 && pipeline->prefix != NULL)
+        step->drops = pipeline->prefix->drops;
+    pipeline->drops = pipeline->drops || step->drops;
     for (unsigned i = 0; step->nactions == 0 && i < pipeline->ncached; i++)
         bm_buffer_print(&name, "+%s", pipeline->actions[i].type->name);
     if (step->nactions > 1 && row_bytes > 0)
         step->tile_rows = row_bytes < TILE_BYTES ? TILE_BYTES / row_bytes : 1;
     step->name = bm_buffer_failed(&name) ? NULL : strdup(bm_buffer_text(&name));
     bm_buffer_fini(&name);
-    return step->name == NULL ? bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory") : BM_OK;
+    if (step->name == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
+    if (step->times > TIMES_MAX / pipeline->times)
+        return bm_fail(err, BM_INVALID_ARGUMENT, NULL,
+                       "expected items to be repeated at most %d times, got %u times %u", TIMES_MAX,
+                       pipeline->times, step->times);
+    pipeline->times *= step->times;
+    return BM_OK;
 }
 
 static enum bm_status pipeline_plan_steps(struct bm_pipeline *pipeline, struct bm_error *err)
@@ -363,29 +379,38 @@ static void pipeline_plan_tensors(struct bm_pipeline *pipeline)
     pipeline->ntensors = 3 * pipeline->components_max + between_max;
 }
 
-// At its fullest a batch holds what it had before a step and what the step's actions write.
+// At its fullest a batch holds what it had before a step and what the step's actions write; behind
+// them, what is left of it, or what it is repeated to, beside the whole.
+static uint64_t step_item_bytes(const struct bm_pipeline *pipeline, const struct step *step)
+{
+    uint64_t bytes = schema_item_bytes(pipeline_schema(pipeline, step->first));
+    unsigned end = step->first + step->nactions;
+    for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
+        const struct action *action = pipeline_part(pipeline, i);
+        for (unsigned c = 0; c < action->schema.ncomponents; c++) {
+            if (action->origins[c].writes && !action->schema.components[c].ragged)
+                bytes += bm_component_item_bytes(&action->schema.components[c]);
+        }
+    }
+    if (!step->drops && step->times == 1)
+        return bytes;
+    uint64_t after = (1 + step->times) * schema_item_bytes(pipeline_schema(pipeline, end));
+    return bytes > after ? bytes : after;
+}
+
 static void pipeline_plan_memory(struct bm_pipeline *pipeline)
 {
+    uint64_t times = 1;
     pipeline_plan_tensors(pipeline);
     pipeline->item_bytes_max = schema_item_bytes(pipeline_schema(pipeline, pipeline->ncached));
     if (pipeline->prefix != NULL) // what the cache lacks is made beside what it has
         pipeline->item_bytes_max += pipeline->prefix->item_bytes_max;
     for (unsigned s = 1; s < pipeline->nsteps; s++) {
         const struct step *step = &pipeline->steps[s];
-        uint64_t bytes = schema_item_bytes(pipeline_schema(pipeline, step->first));
-        unsigned end = step->first + step->nactions;
-        for (unsigned i = step->first; i < end; i += pipeline_part(pipeline, i)->span) {
-            const struct action *action = pipeline_part(pipeline, i);
-            for (unsigned c = 0; c < action->schema.ncomponents; c++) {
-                if (action->origins[c].writes && !action->schema.components[c].ragged)
-                    bytes += bm_component_item_bytes(&action->schema.components[c]);
-            }
-        }
+        uint64_t bytes = times * step_item_bytes(pipeline, step);
         if (bytes > pipeline->item_bytes_max)
             pipeline->item_bytes_max = bytes;
-        bytes = schema_item_bytes(pipeline_schema(pipeline, end));
-        if (step->drops && 2 * bytes > pipeline->item_bytes_max) // what is left, copied
-            pipeline->item_bytes_max = 2 * bytes;
+        times *= step->times;
     }
 }
 
@@ -528,6 +553,7 @@ enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *n
     atomic_init(&pipeline->refs, 1);
     strcpy(pipeline->name, name);
     pipeline->source = bm_source_ref(source);
+    pipeline->times = 1;
     enum bm_status status = pipeline_build(pipeline, registry, actions, err);
     if (status != BM_OK) {
         pipeline_free(pipeline);
@@ -657,8 +683,10 @@ bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step)
 
 uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t nitems)
 {
+    uint64_t row_bytes = 2 * sizeof(uint64_t) + (pipeline->times > 1 ? sizeof(uint32_t) : 0) +
+                         (pipeline->drops ? sizeof(bool) : 0);
     return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
-           (2 * sizeof(uint64_t) + (pipeline->drops ? sizeof(bool) : 0)) * nitems;
+           row_bytes * pipeline->times * nitems;
 }
 
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)

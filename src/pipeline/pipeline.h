@@ -84,8 +84,8 @@ unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline); // at least 1: 
 const char *bm_pipeline_step_name(const struct bm_pipeline *pipeline, unsigned step); // "a+b"
 const char *bm_pipeline_step_lock(const struct bm_pipeline *pipeline, unsigned step); // or NULL
 bool bm_pipeline_step_waits(const struct bm_pipeline *pipeline, unsigned step);
-// The most bytes a batch of `nitems` holds at once, as far as the schemas say (ragged components
-// count as 0: what they really took is known after the first batch).
+// The most bytes a batch for which `nitems` are read holds at once, as far as the schemas say
+// (ragged components count as 0: what they really took is known after the first batch).
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems);
 // What a batch holds beside its tensors' bytes for as long as it is there: its items' indices and
 // epochs, and the tensors' descriptions. It is part of the above.
@@ -99,6 +99,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     struct bm_batch next;     // of a step that is pending
     struct bm_batch spare;    // the batch before in this memory, while its blocks may serve again
     uint64_t *items, *epochs; // [room], owned
+    uint32_t *copies;         // [room] which of its item's each row is, owned; NULL: there is one
     bool *dropped;            // [room] items that the step leaves out, owned; NULL: none ever does
     uint64_t room;
     // Two rows of tensors, from which a step reads and to which it writes in turn, one for `spare`,

@@ -53,8 +53,8 @@ bool probability_draw(const struct bm_work *work, unsigned a, uint64_t row)
 {
     struct bm_random random;
     unsigned caches = work->pipeline->ncached > 0;
-    bm_random_init(&random, work->seed, work->epochs[row], work->items[row],
-                   (a - caches) | 0x80000000u);
+    bm_random_init(&random, repeated_seed(work->seed, work->copies, row), work->epochs[row],
+                   work->items[row], (a - caches) | 0x80000000u);
     return bm_random_uniform(&random) < work->pipeline->actions[a].probability;
 }
 

@@ -11,15 +11,22 @@
 static bool work_make_room(struct bm_work *work, uint64_t nitems)
 {
     const struct bm_pipeline *pipeline = work->pipeline;
+    nitems *= pipeline->times;
     if (nitems > work->room || work->items == NULL) {
         free(work->items);
         free(work->epochs);
+        free(work->copies);
         free(work->dropped);
+        work->copies = NULL;
         work->dropped = NULL;
         work->items = malloc((nitems + 1) * sizeof work->items[0]);
         work->epochs = malloc((nitems + 1) * sizeof work->epochs[0]);
         work->room = nitems;
     }
+    if (work->copies == NULL && pipeline->times > 1)
+        work->copies = malloc((work->room + 1) * sizeof work->copies[0]);
+    if (work->copies != NULL)
+        memset(work->copies, 0, work->room * sizeof work->copies[0]);
     if (work->tensors == NULL)
         work->tensors = calloc(pipeline->ntensors + 1u, sizeof work->tensors[0]);
     if (work->updates == NULL && pipeline->updates_bytes > 0)
@@ -28,7 +35,7 @@ static bool work_make_room(struct bm_work *work, uint64_t nitems)
         memset(work->updates, 0, pipeline->updates_bytes);
     if (work->dropped == NULL && pipeline->drops)
         work->dropped = malloc((work->room + 1) * sizeof work->dropped[0]);
-    if (work->dropped == NULL && pipeline->drops)
+    if ((work->dropped == NULL && pipeline->drops) || (work->copies == NULL && pipeline->times > 1))
         return false;
     return work->items != NULL && work->epochs != NULL && work->tensors != NULL &&
            (work->updates != NULL || pipeline->updates_bytes == 0);
@@ -114,6 +121,7 @@ void bm_work_fini(struct bm_work *work)
     bm_batch_fini(&work->spare);
     free(work->items);
     free(work->epochs);
+    free(work->copies);
     free(work->dropped);
     free(work->tensors);
     free(work->updates);
@@ -236,8 +244,12 @@ enum bm_result bm_work_step(struct bm_work *work, unsigned step_index)
     BM_ASSERT(step_index < work->pipeline->nsteps);
     const struct step *step = &work->pipeline->steps[step_index];
     dropped_begin(work, step);
-    if (step->nactions == 0)
-        return work->pipeline->prefix == NULL ? work_read(work) : work_read_cached(work);
+    if (step->nactions == 0 && work->pipeline->prefix == NULL)
+        return work_read(work);
+    if (step->nactions == 0) {
+        enum bm_result result = work_read_cached(work);
+        return result == BM_RESULT_OK ? dropped_end(work, step) : result;
+    }
     return step->nactions == 1 ? step_run_one(work, step_index) : step_run_fused(work, step);
 }
 
@@ -251,5 +263,8 @@ enum bm_result bm_work_resume(struct bm_work *work, unsigned step_index, enum bm
     work->next = (struct bm_batch){0};
     if (result == BM_RESULT_FAIL && work->failed_action < 0) // not recorded by chain_call()
         return work_fail(work, (int)work->pipeline->steps[step_index].first, work->late_row);
-    return result == BM_RESULT_OK ? dropped_end(work, &work->pipeline->steps[step_index]) : result;
+    const struct step *step = &work->pipeline->steps[step_index];
+    if (result == BM_RESULT_OK)
+        result = dropped_end(work, step);
+    return result == BM_RESULT_OK ? repeated_end(work, step) : result;
 }

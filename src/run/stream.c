@@ -346,12 +346,12 @@ static void stream_commit_all(struct bm_stream *stream)
 
 // What the batch was thought to take becomes what it takes. A source whose items differ in size may
 // have been thought too little of.
-static void stream_account(struct bm_stream *stream, struct bm_job *job)
+static void stream_account(struct bm_stream *stream, struct bm_job *job, uint64_t nread)
 {
     struct bm_scheduler *scheduler = stream->scheduler;
     const struct bm_outcome *outcome = job->outcome;
-    uint64_t keeps = BATCH_OVERHEAD + outcome->bytes +
-                     bm_pipeline_batch_overhead(stream->pipeline, outcome->nitems);
+    uint64_t keeps =
+        BATCH_OVERHEAD + outcome->bytes + bm_pipeline_batch_overhead(stream->pipeline, nread);
     if (keeps > stream->batch_bytes) {
         scheduler->standing_bytes += keeps - stream->batch_bytes;
         stream->batch_bytes = keeps;
@@ -371,11 +371,12 @@ static void stream_judge(struct bm_stream *stream, struct bm_job *job)
 {
     struct bm_outcome *outcome = job->outcome;
     struct bm_clock *clock = stream->scheduler->executor->clock;
+    uint64_t nread = outcome->nitems;
     if (stream->traced)
         outcome->finished_ns = clock->now_ns(clock);
     if (job->result == BM_RESULT_OK) {
         outcome->kind = BM_OUTCOME_BATCH;
-        outcome->nitems = outcome->work.batch.nitems; // without those that were left out
+        outcome->nitems = outcome->work.batch.nitems; // some left out, or repeated
         outcome->epoch = outcome->work.epoch;
         outcome->bytes = bm_batch_bytes(&outcome->work.batch);
     } else if (job->result == BM_RESULT_FAIL) {
@@ -383,7 +384,7 @@ static void stream_judge(struct bm_stream *stream, struct bm_job *job)
     } else {
         outcome->kind = BM_OUTCOME_SKIPPED;
     }
-    stream_account(stream, job);
+    stream_account(stream, job, nread);
     scheduler_event(stream->scheduler, BM_EVENT_READY, job);
 }
 

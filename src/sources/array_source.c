@@ -12,7 +12,7 @@ enum { HASHED_AT_ONCE = 1 << 20 };
 
 struct array { // one file, one component
     struct bm_file file;
-    struct bm_content content; // of a gzip file; otherwise the rows are read from `file`
+    struct bm_content content; // of a packed file; otherwise the rows are read from `file`
     struct bm_array_header header;
     uint64_t size_bytes; // of all rows
     uint64_t row_bytes;
@@ -26,7 +26,7 @@ struct array_source {
 
 const struct bm_param bm_array_params[BM_ARRAY_NPARAMS] = {
     BM_PARAM(struct bm_array_config, path, BM_PARAM_TEXT,
-             .doc = "the file; it may be gzipped (.gz), then it is kept in memory"),
+             .doc = "the file; compressed by gzip or zstd it is kept in memory"),
     BM_PARAM(struct bm_array_config, component, BM_PARAM_NAME,
              .doc = "with `path`: name of the component, else x"),
     BM_PARAM(struct bm_array_config, components, BM_PARAM_TEXT_MAP,
@@ -104,11 +104,11 @@ static enum bm_status array_open(const struct bm_array_format *format, struct ar
                                  const char *directory, const char *path, const char *where,
                                  struct bm_error *err)
 {
-    bool gzip = false;
+    bool packed = false;
     enum bm_status status = bm_file_open(&array->file, directory, path, where, err);
     if (status == BM_OK)
-        status = bm_file_is_gzip(&array->file, &gzip, err);
-    if (status == BM_OK && gzip)
+        status = bm_file_is_packed(&array->file, &packed, err);
+    if (status == BM_OK && packed)
         status = bm_file_load(&array->file, &array->content, err);
     if (status == BM_OK)
         status = array_parse_header(format, array, err);

@@ -3,7 +3,7 @@
 //
 // A format only says how to read a header. Everything else is here: one file or several, equal
 // lengths, the size check, identity, and reading rows with pread() (files may be larger than
-// memory). A gzip file is decompressed into memory once.
+// memory). A gzip or zstd file is decompressed into memory once.
 // Threads: like every source (pipeline/source.h).
 #pragma once
 #include <stdbool.h>

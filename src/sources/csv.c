@@ -1,14 +1,17 @@
 // csv.c -- tables as text. The file is parsed once, at open, into typed columns in memory; a read
 // only copies rows.
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/size.h"
 #include "sources/csv_cell.h"
+#include "sources/csv_date.h"
+#include "sources/csv_options.h"
 #include "sources/csv_plan.h"
 #include "sources/csv_reader.h"
-#include "sources/identity.h"
+#include "sources/table.h"
 #include "sources/types.h"
 
 struct csv_config {
@@ -17,11 +20,13 @@ struct csv_config {
     char *delimiter;
     int64_t skip;
     const struct bm_value *components;
+    struct bm_text_map types;
+    struct bm_csv_options options;
 };
 
 static const struct bm_param csv_params[] = {
     BM_PARAM(struct csv_config, path, BM_PARAM_TEXT, .required = true,
-             .doc = "the file; it may be gzipped (.gz)"),
+             .doc = "the file; it may be compressed by gzip or zstd"),
     BM_PARAM(struct csv_config, header, BM_PARAM_BOOL, .fallback = "true",
              .doc = "the first line holds the names of the columns"),
     BM_PARAM(struct csv_config, delimiter, BM_PARAM_TEXT, .fallback = ",",
@@ -31,22 +36,32 @@ static const struct bm_param csv_params[] = {
     BM_PARAM(struct csv_config, components, BM_PARAM_VALUE,
              .doc = "name: {columns: numbers from 0, ranges, or names of the header line; dtype; "
                     "shape}"),
+    BM_PARAM(struct csv_config, types, BM_PARAM_TEXT_MAP,
+             .doc = "instead of `components`: {column: dtype} for columns whose dtype is not to be "
+                    "found from their cells"),
+    {.name = "missing",
+     .kind = BM_PARAM_TEXTS,
+     .offset = offsetof(struct csv_config, options.missing),
+     .doc = "cells that say that there is no value; without it empty ones, NA, N/A and null (in "
+            "string, bytes and category only empty ones)"},
+    {.name = "fill",
+     .kind = BM_PARAM_TEXT_MAP,
+     .offset = offsetof(struct csv_config, options.fill),
+     .doc = "{component: what stands for its missing values}; else it is NaN in floats, -2^63 in "
+            "dates, -1 in categories, the empty text in string and bytes; in integers and bools "
+            "a missing value is an error"},
+    {.name = "masks",
+     .kind = BM_PARAM_NAMES,
+     .offset = offsetof(struct csv_config, options.masks),
+     .doc = "components beside which NAME.missing (bool) says which of their values are missing"},
+    {.name = "categories",
+     .kind = BM_PARAM_VALUE,
+     .offset = offsetof(struct csv_config, options.categories),
+     .doc = "{component: [names]}: the categories in this order, others are errors; without it "
+            "those of the file in bytewise order"},
 };
 
 enum { CSV_NPARAMS = sizeof csv_params / sizeof csv_params[0] };
-
-struct csv_column {         // the values of one component
-    uint64_t item_bytes;    // dense
-    unsigned char *values;  // dense: [nitems * item_bytes]
-    struct bm_buffer texts; // ragged: one after the other
-    uint64_t *offsets;      // ragged: [nitems + 1]
-};
-
-struct csv_source {
-    struct bm_source base;
-    unsigned ncolumns;
-    struct csv_column *columns; // in the order of the schema
-};
 
 struct csv_job { // what opening needs and reading does not
     const struct csv_config *config;
@@ -56,7 +71,7 @@ struct csv_job { // what opening needs and reading does not
     struct bm_csv_mark body; // the first record after the header
     struct bm_csv_plan plan;
     locale_t c_locale;
-    struct csv_source *source;
+    struct bm_table *table;
     struct bm_error *err;
 };
 
@@ -96,19 +111,53 @@ static enum bm_status csv_read_header(struct csv_job *job)
     return bm_csv_header_init(&job->header, reader, named, job->err);
 }
 
-// Widens `dtype` until it holds this cell too.
-static enum bm_dtype csv_infer(const struct bm_csv_cell *cell, enum bm_dtype dtype,
-                               locale_t c_locale)
+// ---- Finding types ----
+
+enum { // what all cells of a column may be
+    MAY_INT64 = 1,
+    MAY_FLOAT64 = 2,
+    MAY_BOOL = 4,
+    MAY_DATE = 8,
+    MAY_DATETIME = 16,
+    MAY_ALL = 31
+};
+
+struct csv_survey { // of a column
+    unsigned may;
+    bool some, missing; // there was a cell with a value, one without
+};
+
+static unsigned csv_may_be(const struct bm_csv_cell *cell, unsigned may, locale_t c_locale)
 {
-    uint64_t value;
-    if (dtype == BM_INT64 && !bm_csv_cell_number(cell, BM_INT64, c_locale, &value))
-        dtype = BM_FLOAT64;
-    if (dtype == BM_FLOAT64 && !bm_csv_cell_number(cell, BM_FLOAT64, c_locale, &value))
-        dtype = BM_STRING;
-    return dtype;
+    int64_t integer;
+    double number;
+    bool digit = cell->size == 1; // 0 and 1 are numbers, not bools
+    if ((may & MAY_INT64) != 0 && bm_csv_cell_number(cell, BM_INT64, c_locale, &integer))
+        return MAY_INT64 | MAY_FLOAT64;
+    if ((may & MAY_FLOAT64) != 0 && bm_csv_cell_number(cell, BM_FLOAT64, c_locale, &number))
+        return MAY_FLOAT64;
+    if ((may & MAY_BOOL) != 0 && !digit && bm_csv_cell_number(cell, BM_BOOL, c_locale, &integer))
+        return MAY_BOOL;
+    if ((may & MAY_DATE) != 0 && bm_csv_cell_date(cell, &integer))
+        return MAY_DATE | MAY_DATETIME;
+    return (may & MAY_DATETIME) != 0 && bm_csv_cell_datetime(cell, &integer) ? MAY_DATETIME : 0;
 }
 
-static enum bm_status csv_survey(struct csv_job *job, enum bm_dtype *dtypes, uint64_t *ret_nrows)
+static void csv_survey_cell(const struct csv_job *job, const struct bm_csv_cell *cell,
+                            struct csv_survey *survey)
+{
+    if (survey->may == 0)
+        return;
+    if (bm_csv_cell_missing(&job->config->options, cell, false)) {
+        survey->missing = true;
+        return;
+    }
+    survey->some = true;
+    survey->may &= csv_may_be(cell, survey->may, job->c_locale);
+}
+
+static enum bm_status csv_survey(struct csv_job *job, struct csv_survey *columns,
+                                 uint64_t *ret_nrows)
 {
     struct bm_csv_reader *reader = &job->reader;
     bm_csv_reader_return(reader, job->body);
@@ -127,9 +176,76 @@ static enum bm_status csv_survey(struct csv_job *job, enum bm_dtype *dtypes, uin
             return bm_fail(job->err, BM_INVALID_ARGUMENT, where, "expected %u cells, got %u",
                            job->header.ncolumns, reader->ncells);
         }
-        for (unsigned i = 0; i < reader->ncells && dtypes != NULL; i++)
-            dtypes[i] = csv_infer(&reader->cells[i], dtypes[i], job->c_locale);
+        for (unsigned i = 0; i < reader->ncells && columns != NULL; i++)
+            csv_survey_cell(job, &reader->cells[i], &columns[i]);
     }
+}
+
+static bool csv_filled(const struct csv_config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->options.fill.n; i++) {
+        if (strcmp(config->options.fill.keys[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+// Missing values make floats of integers, as in pandas.
+static struct bm_csv_type csv_conclude(const struct csv_survey *survey, bool filled)
+{
+    bool holes = survey->missing && !filled;
+    struct bm_csv_type type = {.dtype = BM_STRING};
+    if (!survey->some)
+        return type; // nothing says that the cells are numbers
+    if ((survey->may & MAY_INT64) != 0 && !holes)
+        type.dtype = BM_INT64;
+    else if ((survey->may & MAY_FLOAT64) != 0)
+        type.dtype = BM_FLOAT64;
+    else if ((survey->may & MAY_BOOL) != 0 && !holes)
+        type.dtype = BM_BOOL;
+    else if ((survey->may & MAY_DATE) != 0)
+        type = (struct bm_csv_type){.kind = BM_CSV_DATE, .dtype = BM_INT64};
+    else if ((survey->may & MAY_DATETIME) != 0)
+        type = (struct bm_csv_type){.kind = BM_CSV_DATETIME, .dtype = BM_INT64};
+    return type;
+}
+
+// Columns whose types the user gave are not surveyed.
+static enum bm_status csv_given_types(struct csv_job *job, struct bm_csv_type *types,
+                                      struct csv_survey *surveys)
+{
+    const struct bm_text_map *given = &job->config->types;
+    char text[BM_ERROR_WHERE_MAX];
+    bm_params_where(job->where, "types", text);
+    for (unsigned i = 0; i < given->n; i++) {
+        unsigned column = 0;
+        while (column < job->header.ncolumns &&
+               strcmp(job->header.names[column], given->keys[i]) != 0)
+            column++;
+        if (column == job->header.ncolumns)
+            return bm_fail(job->err, BM_INVALID_ARGUMENT, text,
+                           "expected names of the header line, got \"%s\"", given->keys[i]);
+        surveys[column].may = 0;
+        enum bm_status status = bm_csv_type_parse(given->values[i], text, &types[column], job->err);
+        if (status != BM_OK)
+            return status;
+    }
+    return BM_OK;
+}
+
+static enum bm_status csv_find_types(struct csv_job *job, struct bm_csv_type *types,
+                                     struct csv_survey *surveys, uint64_t *ret_nrows)
+{
+    for (unsigned i = 0; i < job->header.ncolumns; i++)
+        surveys[i].may = MAY_ALL;
+    enum bm_status status = csv_given_types(job, types, surveys);
+    if (status == BM_OK)
+        status = csv_survey(job, surveys, ret_nrows);
+    for (unsigned i = 0; i < job->header.ncolumns && status == BM_OK; i++) {
+        if (types[i].dtype == BM_DTYPE_NONE)
+            types[i] = csv_conclude(&surveys[i], csv_filled(job->config, job->header.names[i]));
+    }
+    return status == BM_OK ? bm_csv_plan_all(&job->header, types, &job->plan, job->err) : status;
 }
 
 static enum bm_status csv_plan_inferred(struct csv_job *job, uint64_t *ret_nrows)
@@ -137,18 +253,13 @@ static enum bm_status csv_plan_inferred(struct csv_job *job, uint64_t *ret_nrows
     if (job->header.names == NULL)
         return bm_fail(job->err, BM_INVALID_ARGUMENT, job->where,
                        "expected `components`, as there is no header line to take names from");
-    unsigned ncolumns = job->header.ncolumns;
-    enum bm_dtype *dtypes = calloc(ncolumns, sizeof *dtypes);
-    if (dtypes == NULL)
-        return csv_no_memory(job->where, job->err);
-    for (unsigned i = 0; i < ncolumns; i++)
-        dtypes[i] = BM_INT64;
-    enum bm_status status = csv_survey(job, dtypes, ret_nrows);
-    for (unsigned i = 0; i < ncolumns && status == BM_OK && *ret_nrows == 0; i++)
-        dtypes[i] = BM_STRING; // nothing says that the cells are numbers
-    if (status == BM_OK)
-        status = bm_csv_plan_all(&job->header, dtypes, &job->plan, job->err);
-    free(dtypes);
+    struct bm_csv_type *types = calloc(job->header.ncolumns, sizeof *types);
+    struct csv_survey *surveys = calloc(job->header.ncolumns, sizeof *surveys);
+    enum bm_status status = types == NULL || surveys == NULL
+                                ? csv_no_memory(job->where, job->err)
+                                : csv_find_types(job, types, surveys, ret_nrows);
+    free(types);
+    free(surveys);
     return status;
 }
 
@@ -157,146 +268,257 @@ static enum bm_status csv_make_plan(struct csv_job *job, uint64_t *ret_nrows)
     enum bm_status status = csv_read_header(job);
     if (status != BM_OK)
         return status;
-    if (job->config->components == NULL)
-        return csv_plan_inferred(job, ret_nrows);
-    status = bm_csv_plan_parse(job->config->components, &job->header, &job->plan, job->err);
-    return status == BM_OK ? csv_survey(job, NULL, ret_nrows) : status;
+    if (job->config->components == NULL) {
+        status = csv_plan_inferred(job, ret_nrows);
+    } else {
+        status = bm_csv_plan_parse(job->config->components, &job->header, &job->plan, job->err);
+        if (status == BM_OK)
+            status = csv_survey(job, NULL, ret_nrows);
+    }
+    return status == BM_OK
+               ? bm_csv_options_apply(&job->config->options, &job->plan, job->where, job->err)
+               : status;
 }
 
 // ---- Second pass: the values ----
 
+static enum bm_status csv_add_mask(struct csv_job *job, const struct bm_component *of)
+{
+    struct bm_component mask = *of;
+    mask.dtype = BM_BOOL;
+    mask.ragged = false;
+    mask.vocabulary = NULL;
+    int length = snprintf(mask.name, sizeof mask.name, "%s.missing", of->name);
+    if (length >= (int)sizeof mask.name)
+        return bm_fail(job->err, BM_INVALID_ARGUMENT, job->where,
+                       "expected a shorter name, as %s gets a mask", of->name);
+    return bm_table_add(job->table, &mask, job->err);
+}
+
 static enum bm_status csv_alloc(struct csv_job *job, uint64_t nrows)
 {
-    struct csv_source *source = job->source;
-    source->columns = calloc(job->plan.nfields, sizeof *source->columns);
-    if (source->columns == NULL)
-        return csv_no_memory(job->reader.name, job->err);
-    source->ncolumns = job->plan.nfields;
-    source->base.nitems = nrows;
-    for (unsigned i = 0; i < source->ncolumns; i++) {
-        const struct bm_component *component = &job->plan.fields[i].component;
-        struct csv_column *column = &source->columns[i];
-        enum bm_status status = bm_schema_add(&source->base.schema, component, job->err);
-        if (status != BM_OK)
-            return status;
-        bm_buffer_init(&column->texts);
-        column->item_bytes =
-            component->ragged ? sizeof *column->offsets : bm_component_item_bytes(component);
-        uint64_t bytes = 0;
-        void *memory = NULL;
-        if (bm_size_mul(nrows + 1, column->item_bytes, &bytes))
-            memory = malloc(bytes);
-        if (memory == NULL)
-            return bm_fail(job->err, BM_RESOURCE_EXHAUSTED, job->reader.name,
-                           "out of memory for %" PRIu64 " rows of component %s", nrows,
-                           component->name);
-        if (component->ragged)
-            column->offsets = memory;
-        else
-            column->values = memory;
+    enum bm_status status = bm_table_new(&bm_csv_source, job->reader.name, 2 * job->plan.nfields,
+                                         nrows, &job->table, job->err);
+    for (unsigned i = 0; i < job->plan.nfields && status == BM_OK; i++) {
+        struct bm_csv_field *field = &job->plan.fields[i];
+        field->table_column = job->table->ncolumns;
+        status = bm_table_add(job->table, &field->component, job->err);
+        if (status == BM_OK && field->mask)
+            status = csv_add_mask(job, &field->component);
     }
-    return BM_OK;
+    return status;
+}
+
+static enum bm_status csv_category(const struct csv_job *job, const struct bm_csv_field *field,
+                                   const struct bm_csv_cell *cell, bool *ret_fits,
+                                   int64_t *ret_code)
+{
+    uint64_t index = 0;
+    *ret_fits = false;
+    if (field->closed) {
+        *ret_code = bm_vocabulary_find(field->vocabulary, cell->data, cell->size);
+        *ret_fits = *ret_code >= 0;
+        return BM_OK;
+    }
+    if (!bm_csv_cell_is_utf8(cell) || memchr(cell->data, '\0', cell->size) != NULL)
+        return BM_OK;
+    enum bm_status status =
+        bm_vocabulary_add(field->vocabulary, cell->data, cell->size, &index, job->err);
+    *ret_fits = status == BM_OK;
+    *ret_code = (int64_t)index;
+    return status;
+}
+
+// A status other than OK is no fault of the cell.
+static enum bm_status csv_value(const struct csv_job *job, const struct bm_csv_field *field,
+                                const struct bm_csv_cell *cell, bool *ret_fits, void *to)
+{
+    enum bm_status status = BM_OK;
+    int64_t value = 0;
+    switch (field->type.kind) {
+    case BM_CSV_PLAIN:
+        *ret_fits = bm_csv_cell_number(cell, field->type.dtype, job->c_locale, to);
+        return BM_OK;
+    case BM_CSV_DATE:
+        *ret_fits = bm_csv_cell_date(cell, &value);
+        break;
+    case BM_CSV_DATETIME:
+        *ret_fits = bm_csv_cell_datetime(cell, &value);
+        break;
+    case BM_CSV_CATEGORY:
+        status = csv_category(job, field, cell, ret_fits, &value);
+        break;
+    }
+    memcpy(to, &value, sizeof value);
+    return status;
+}
+
+static enum bm_status csv_wrong_cell(const struct csv_job *job, const struct bm_csv_field *field,
+                                     const char *where, const struct bm_csv_cell *cell)
+{
+    static const char *const kinds[] = {[BM_CSV_DATE] = "a date such as 2013-01-31",
+                                        [BM_CSV_DATETIME] =
+                                            "a time such as 2013-01-31T05:00:00Z, of 1678 to 2261"};
+    char expected[BM_CSV_SHOWN_MAX], shown[BM_CSV_SHOWN_MAX];
+    const char *text = field->type.kind == BM_CSV_PLAIN
+                           ? bm_csv_expected(field->type.dtype, expected)
+                       : field->type.kind != BM_CSV_CATEGORY ? kinds[field->type.kind]
+                       : field->closed                       ? "one of the given categories"
+                                                             : "a category in UTF-8";
+    return bm_fail(job->err, BM_INVALID_ARGUMENT, where, "expected %s, got %s", text,
+                   bm_csv_show(cell, shown));
+}
+
+// What stands for a missing value where nothing was given. False: nothing can.
+static bool csv_nothing(const struct bm_csv_field *field, void *to)
+{
+    int64_t value = field->type.kind == BM_CSV_CATEGORY ? -1 : BM_CSV_NO_TIME;
+    if (bm_dtype_is_float(field->type.dtype)) {
+        bm_dtype_put(field->type.dtype, to, 0, (double)NAN);
+        return true;
+    }
+    if (field->type.kind != BM_CSV_PLAIN)
+        memcpy(to, &value, sizeof value);
+    return field->type.kind != BM_CSV_PLAIN;
+}
+
+static struct bm_csv_cell csv_fill_cell(const struct bm_csv_field *field)
+{
+    return (struct bm_csv_cell){.data = field->fill, .size = strlen(field->fill)};
+}
+
+static void csv_mark(const struct csv_job *job, const struct bm_csv_field *field, uint64_t row,
+                     unsigned element, bool missing)
+{
+    if (field->mask)
+        job->table->columns[field->table_column + 1].values[row * field->ncolumns + element] =
+            missing;
 }
 
 static enum bm_status csv_fill_text(struct csv_job *job, const struct bm_csv_field *field,
-                                    struct csv_column *column, uint64_t row)
+                                    uint64_t row)
 {
-    const struct bm_csv_cell *cell = &job->reader.cells[field->columns[0]];
-    if (field->component.dtype == BM_STRING && !bm_csv_cell_is_utf8(cell)) {
+    struct bm_csv_cell cell = job->reader.cells[field->columns[0]];
+    bool missing = bm_csv_cell_missing(&job->config->options, &cell, true);
+    if (missing && field->fill != NULL)
+        cell = csv_fill_cell(field);
+    else if (missing)
+        cell.size = 0;
+    if (field->type.dtype == BM_STRING && !bm_csv_cell_is_utf8(&cell)) {
         char where[BM_ERROR_WHERE_MAX], shown[BM_CSV_SHOWN_MAX];
         return bm_fail(job->err, BM_INVALID_ARGUMENT, csv_where(job, field->columns[0], where),
                        "expected UTF-8 text, got %s (dtype bytes takes any)",
-                       bm_csv_show(cell, shown));
+                       bm_csv_show(&cell, shown));
     }
-    column->offsets[row] = column->texts.size;
-    bm_buffer_add(&column->texts, cell->data, cell->size);
-    column->offsets[row + 1] = column->texts.size;
+    bm_table_set_ragged(job->table, field->table_column, row, cell.data, cell.size);
+    csv_mark(job, field, row, 0, missing);
     return BM_OK;
 }
 
-static enum bm_status csv_fill_numbers(struct csv_job *job, const struct bm_csv_field *field,
-                                       struct csv_column *column, uint64_t row)
+static enum bm_status csv_fill_values(struct csv_job *job, const struct bm_csv_field *field,
+                                      uint64_t row)
 {
-    enum bm_dtype dtype = field->component.dtype;
+    const struct bm_column *column = &job->table->columns[field->table_column];
     unsigned char *to = column->values + row * column->item_bytes;
     for (unsigned i = 0; i < field->ncolumns; i++) {
-        const struct bm_csv_cell *cell = &job->reader.cells[field->columns[i]];
-        if (!bm_csv_cell_number(cell, dtype, job->c_locale, to)) {
-            char where[BM_ERROR_WHERE_MAX], expected[BM_CSV_SHOWN_MAX], shown[BM_CSV_SHOWN_MAX];
-            return bm_fail(job->err, BM_INVALID_ARGUMENT, csv_where(job, field->columns[i], where),
-                           "expected %s, got %s", bm_csv_expected(dtype, expected),
-                           bm_csv_show(cell, shown));
+        struct bm_csv_cell cell = job->reader.cells[field->columns[i]];
+        bool missing =
+            bm_csv_cell_missing(&job->config->options, &cell, field->type.kind == BM_CSV_CATEGORY);
+        bool fits = missing && field->fill == NULL && csv_nothing(field, to);
+        enum bm_status status = BM_OK;
+        if (missing && field->fill != NULL)
+            cell = csv_fill_cell(field);
+        if (!fits)
+            status = csv_value(job, field, &cell, &fits, to);
+        if (status == BM_OK && !fits) {
+            char where[BM_ERROR_WHERE_MAX];
+            status = csv_wrong_cell(job, field, csv_where(job, field->columns[i], where), &cell);
         }
-        to += bm_dtype_size(dtype);
+        if (status != BM_OK)
+            return status;
+        csv_mark(job, field, row, i, missing);
+        to += bm_dtype_size(field->type.dtype);
+    }
+    return BM_OK;
+}
+
+// What the user gave for missing values must be values, whether or not any is missing.
+static enum bm_status csv_check_fills(struct csv_job *job)
+{
+    char text[BM_ERROR_WHERE_MAX];
+    bm_params_where(job->where, "fill", text);
+    for (unsigned i = 0; i < job->plan.nfields; i++) {
+        const struct bm_csv_field *field = &job->plan.fields[i];
+        if (field->fill == NULL || field->component.ragged)
+            continue;
+        const struct bm_csv_cell cell = csv_fill_cell(field);
+        uint64_t value;
+        bool fits = false;
+        enum bm_status status = csv_value(job, field, &cell, &fits, &value);
+        if (status == BM_OK && !fits)
+            status = csv_wrong_cell(job, field, text, &cell);
+        if (status != BM_OK)
+            return status;
     }
     return BM_OK;
 }
 
 static enum bm_status csv_fill(struct csv_job *job)
 {
-    struct csv_source *source = job->source;
+    enum bm_status status = csv_check_fills(job);
     bm_csv_reader_return(&job->reader, job->body);
-    for (unsigned i = 0; i < source->ncolumns; i++) {
-        if (source->columns[i].offsets != NULL)
-            source->columns[i].offsets[0] = 0; // also when there are no rows
-    }
-    for (uint64_t row = 0; row < source->base.nitems; row++) {
+    for (uint64_t row = 0; row < job->table->base.nitems && status == BM_OK; row++) {
         bool found = false;
-        enum bm_status status = bm_csv_reader_next(&job->reader, &found, job->err);
+        status = bm_csv_reader_next(&job->reader, &found, job->err);
         BM_ASSERT(status != BM_OK || found); // the first pass counted them
-        for (unsigned i = 0; i < source->ncolumns && status == BM_OK; i++) {
+        for (unsigned i = 0; i < job->plan.nfields && status == BM_OK; i++) {
             const struct bm_csv_field *field = &job->plan.fields[i];
-            status = source->columns[i].offsets != NULL
-                         ? csv_fill_text(job, field, &source->columns[i], row)
-                         : csv_fill_numbers(job, field, &source->columns[i], row);
+            status = field->component.ragged ? csv_fill_text(job, field, row)
+                                             : csv_fill_values(job, field, row);
         }
-        if (status != BM_OK)
-            return status;
     }
-    for (unsigned i = 0; i < source->ncolumns; i++) {
-        if (bm_buffer_failed(&source->columns[i].texts))
-            return csv_no_memory(job->reader.name, job->err);
-    }
-    return BM_OK;
+    return status;
 }
 
-// The values themselves: how the file spells them, and columns that are not used, do not matter.
-static enum bm_status csv_identify(struct csv_source *source, struct bm_error *err)
+// ---- Categories ----
+
+// Codes were given in the order of appearance; the order of the names is the same whatever the
+// order of the rows.
+static enum bm_status csv_sort_categories(struct csv_job *job, const struct bm_csv_field *field)
 {
-    struct bm_hash *hash = bm_hash_new();
-    if (hash == NULL)
-        return csv_no_memory(NULL, err);
-    bm_identity_add_source(hash, &source->base);
-    for (unsigned i = 0; i < source->ncolumns; i++) {
-        const struct csv_column *column = &source->columns[i];
-        uint64_t nitems = source->base.nitems;
-        bm_identity_add_component(hash, &source->base.schema.components[i]);
-        if (column->offsets == NULL) {
-            bm_hash_add(hash, column->values, nitems * column->item_bytes);
-            continue;
-        }
-        bm_hash_add(hash, column->offsets, (nitems + 1) * sizeof *column->offsets);
-        bm_hash_add(hash, column->texts.data, column->texts.size);
+    const struct bm_column *column = &job->table->columns[field->table_column];
+    uint64_t count = bm_vocabulary_count(field->vocabulary);
+    uint64_t *new_codes = calloc(count + 1, sizeof *new_codes);
+    if (new_codes == NULL)
+        return csv_no_memory(job->reader.name, job->err);
+    enum bm_status status = bm_vocabulary_sort(field->vocabulary, new_codes, job->err);
+    uint64_t nvalues = job->table->base.nitems * field->ncolumns;
+    for (uint64_t i = 0; i < nvalues && status == BM_OK; i++) {
+        int64_t code;
+        memcpy(&code, column->values + i * sizeof code, sizeof code);
+        if (code >= 0)
+            memcpy(column->values + i * sizeof code, &new_codes[code], sizeof code);
     }
-    source->base.identity = bm_hash_end(hash);
-    bm_hash_free(hash);
-    return BM_OK;
+    free(new_codes);
+    return status;
+}
+
+static enum bm_status csv_give_vocabularies(struct csv_job *job)
+{
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < job->plan.nfields && status == BM_OK; i++) {
+        const struct bm_csv_field *field = &job->plan.fields[i];
+        if (field->vocabulary == NULL)
+            continue;
+        if (!field->closed)
+            status = csv_sort_categories(job, field);
+        job->table->base.schema.components[field->table_column].vocabulary =
+            bm_vocabulary_ref(field->vocabulary);
+    }
+    return status;
 }
 
 // ---- The source ----
-
-static void csv_close(struct bm_source *base)
-{
-    struct csv_source *source = (struct csv_source *)base;
-    for (unsigned i = 0; i < source->ncolumns; i++) {
-        free(source->columns[i].values);
-        free(source->columns[i].offsets);
-        bm_buffer_fini(&source->columns[i].texts);
-    }
-    free(source->columns);
-    bm_schema_fini(&base->schema);
-    free(source);
-}
 
 static enum bm_status csv_check(const struct csv_config *config, const char *where,
                                 struct bm_error *err)
@@ -309,6 +531,9 @@ static enum bm_status csv_check(const struct csv_config *config, const char *whe
     if (config->skip < 0)
         return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(where, "skip", text),
                        "expected 0 or more lines, got %" PRId64, config->skip);
+    if (config->types.n > 0 && config->components != NULL)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(where, "types", text),
+                       "expected either `types` or `components`, got both");
     return BM_OK;
 }
 
@@ -341,7 +566,9 @@ static enum bm_status csv_parse(struct csv_job *job)
     if (status == BM_OK)
         status = csv_fill(job);
     if (status == BM_OK)
-        status = csv_identify(job->source, job->err);
+        status = csv_give_vocabularies(job);
+    if (status == BM_OK)
+        status = bm_table_finish(job->table, job->err);
     freelocale(job->c_locale);
     return status;
 }
@@ -359,20 +586,11 @@ static enum bm_status csv_open(const void *config, const char *directory, const 
         return status;
     bm_csv_reader_init(&job.reader, &content, job.config->delimiter[0], name,
                        (uint64_t)job.config->skip);
-    job.source = calloc(1, sizeof *job.source);
-    if (job.source == NULL) {
-        status = csv_no_memory(where, err);
-        goto out;
-    }
-    job.source->base.type = &bm_csv_source;
-    bm_schema_init(&job.source->base.schema);
-    if ((status = csv_parse(&job)) != BM_OK)
-        goto out;
-    *ret_source = &job.source->base;
-    job.source = NULL; // the caller owns it now
-out:
-    if (job.source != NULL)
-        csv_close(&job.source->base);
+    status = csv_parse(&job);
+    if (status == BM_OK)
+        *ret_source = &job.table->base;
+    else if (job.table != NULL)
+        bm_table_close(&job.table->base);
     bm_csv_plan_free(&job.plan);
     bm_csv_header_fini(&job.header);
     bm_csv_reader_fini(&job.reader);
@@ -381,69 +599,21 @@ out:
     return status;
 }
 
-static void csv_read_dense(const struct csv_column *column, const struct bm_batch *batch,
-                           unsigned char *to)
-{
-    const uint64_t *items = batch->items;
-    uint64_t run; // of consecutive items, copied in one go
-    for (uint64_t row = 0; row < batch->nitems; row += run) {
-        for (run = 1; row + run < batch->nitems && items[row + run] == items[row] + run;)
-            run++;
-        memcpy(to, column->values + items[row] * column->item_bytes, run * column->item_bytes);
-        to += run * column->item_bytes;
-    }
-}
-
-static enum bm_status csv_read_texts(const struct csv_column *column, struct bm_batch *batch,
-                                     unsigned c, struct bm_error *err)
-{
-    struct bm_block *block = bm_block_new((batch->nitems + 1) * sizeof(uint64_t));
-    if (block == NULL)
-        return csv_no_memory(NULL, err);
-    uint64_t *offsets = bm_block_data(block);
-    offsets[0] = 0;
-    for (uint64_t row = 0; row < batch->nitems; row++) {
-        const uint64_t *range = column->offsets + batch->items[row];
-        offsets[row + 1] = offsets[row] + range[1] - range[0];
-    }
-    enum bm_status status = bm_batch_alloc_ragged(batch, c, block, err);
-    for (uint64_t row = 0; row < batch->nitems && status == BM_OK; row++) {
-        uint64_t size = offsets[row + 1] - offsets[row];
-        if (size > 0)
-            memcpy(batch->tensors[c].data + offsets[row],
-                   column->texts.data + column->offsets[batch->items[row]], size);
-    }
-    bm_block_unref(block);
-    return status;
-}
-
-static enum bm_status csv_read(const struct bm_source *base, struct bm_batch *batch,
-                               int64_t *ret_row, struct bm_error *err)
-{
-    (void)ret_row;
-    const struct csv_source *source = (const struct csv_source *)base;
-    enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < source->ncolumns && status == BM_OK; i++) {
-        if (source->columns[i].offsets == NULL)
-            csv_read_dense(&source->columns[i], batch, batch->tensors[i].data);
-        else
-            status = csv_read_texts(&source->columns[i], batch, i, err);
-    }
-    return status;
-}
-
 const struct bm_source_type bm_csv_source = {
     .name = "csv",
     .doc = "A table as text (RFC 4180), one row an item, parsed into memory at the start. "
            "`components` says which columns make which component, as in {pixels: {columns: 0-63, "
            "dtype: uint8, shape: [8, 8]}, label: {columns: 64, dtype: int64}, kind: {columns: "
-           "[species], dtype: string}}. Without it each column is one, under its name in the "
-           "header line: int64 if all its cells are such integers, float64 if all are numbers, "
-           "else string. In errors lines are counted from 1 and columns from 0.",
+           "[species], dtype: category}}. Without it each column is one, under its name in the "
+           "header line, with the first of these types that fits all its cells: int64 (float64 if "
+           "some are missing and `fill` has nothing for them), float64, bool (true, false; none "
+           "missing), date, datetime, else string. date is int64, days since 1970-01-01; datetime "
+           "int64, nanoseconds since then, in UTC (ISO 8601 both); category int64, the index in "
+           "a vocabulary. In errors lines are counted from 1 and columns from 0.",
     .params = csv_params,
     .nparams = CSV_NPARAMS,
     .config_bytes = sizeof(struct csv_config),
     .open = csv_open,
-    .close = csv_close,
-    .read = csv_read,
+    .close = bm_table_close,
+    .read = bm_table_read,
 };

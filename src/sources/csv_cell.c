@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "base/utf8.h"
 
 _Static_assert(FLT_EVAL_METHOD == 0, "the exact cases below need plain double arithmetic");
 
@@ -264,34 +265,9 @@ bool bm_csv_cell_number(const struct bm_csv_cell *cell, enum bm_dtype dtype, loc
     return float_parse(&trimmed, dtype, c_locale, to);
 }
 
-// Bytes of the UTF-8 sequence at `at`, 0 if it is none (RFC 3629: no surrogates, nothing longer
-// than needed, nothing above U+10FFFF).
-static unsigned utf8_length(const unsigned char *at, const unsigned char *end)
-{
-    if (*at < 0x80)
-        return 1;
-    unsigned length = *at >= 0xf0 ? 4 : *at >= 0xe0 ? 3 : 2;
-    if (*at < 0xc2 || *at > 0xf4 || (uint64_t)(end - at) < length)
-        return 0;
-    for (unsigned i = 1; i < length; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    bool bad_second = (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] > 0x9f) ||
-                      (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] > 0x8f);
-    return bad_second ? 0 : length;
-}
-
 bool bm_csv_cell_is_utf8(const struct bm_csv_cell *cell)
 {
-    const unsigned char *at = (const unsigned char *)cell->data, *end = at + cell->size;
-    while (at < end) {
-        unsigned length = utf8_length(at, end);
-        if (length == 0)
-            return false;
-        at += length;
-    }
-    return true;
+    return bm_utf8_valid(cell->data, cell->size);
 }
 
 const char *bm_csv_expected(enum bm_dtype dtype, char *text)
@@ -318,7 +294,7 @@ const char *bm_csv_show(const struct bm_csv_cell *cell, char *text)
     text[used++] = '"';
     // Room for the longest piece, \xff, and for what closes the text.
     while (at < end && used + 4 < BM_CSV_SHOWN_MAX - 5) {
-        unsigned length = utf8_length(at, end);
+        unsigned length = bm_utf8_length(at, end);
         if (length == 0 || *at < ' ' || *at == 0x7f) {
             used += (size_t)snprintf(text + used, BM_CSV_SHOWN_MAX - used, "\\x%02x", *at++);
             continue;

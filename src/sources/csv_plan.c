@@ -161,16 +161,35 @@ static enum bm_status columns_parse(struct columns_reader *reader, const struct 
 
 // ---- One component ----
 
+enum bm_status bm_csv_type_parse(const char *text, const char *where, struct bm_csv_type *ret_type,
+                                 struct bm_error *err)
+{
+    static const char *const kinds[] = {
+        [BM_CSV_DATE] = "date", [BM_CSV_DATETIME] = "datetime", [BM_CSV_CATEGORY] = "category"};
+    struct bm_csv_type type = {.dtype = bm_dtype_parse(text)};
+    for (unsigned kind = BM_CSV_DATE; kind <= BM_CSV_CATEGORY; kind++) {
+        if (strcmp(text, kinds[kind]) == 0)
+            type = (struct bm_csv_type){.kind = (enum bm_csv_kind)kind, .dtype = BM_INT64};
+    }
+    if (type.dtype == BM_DTYPE_NONE)
+        return bm_fail(err, BM_INVALID_ARGUMENT, where,
+                       "expected %s, date, datetime or category, got \"%s\"", bm_dtype_names(),
+                       text);
+    *ret_type = type;
+    return BM_OK;
+}
+
 struct field_config {
     const struct bm_value *columns;
-    enum bm_dtype dtype;
+    char *dtype;
     struct bm_integers shape;
 };
 
 static const struct bm_param field_params[] = {
     BM_PARAM(struct field_config, columns, BM_PARAM_VALUE, .required = true,
              .doc = "numbers from 0, ranges of them, or names of the header line"),
-    BM_PARAM(struct field_config, dtype, BM_PARAM_DTYPE, .required = true, .doc = "of an element"),
+    BM_PARAM(struct field_config, dtype, BM_PARAM_TEXT, .required = true,
+             .doc = "of an element; or date, datetime, category"),
     BM_PARAM(struct field_config, shape, BM_PARAM_INTEGERS,
              .doc = "of an item; without it one column is a scalar, several a vector"),
 };
@@ -211,21 +230,25 @@ static enum bm_status field_build(struct bm_csv_field *field, const char *name,
                                   struct bm_error *err)
 {
     struct columns_reader reader = {.header = header, .field = field, .err = err};
-    enum bm_status status = columns_parse(&reader, config->columns);
+    char text[BM_ERROR_WHERE_MAX];
+    enum bm_status status =
+        bm_csv_type_parse(config->dtype, bm_params_where(where, "dtype", text), &field->type, err);
+    if (status == BM_OK)
+        status = columns_parse(&reader, config->columns);
     if (status != BM_OK)
         return status;
     if (!bm_name_valid(name))
         return bm_fail(err, BM_INVALID_ARGUMENT, where,
                        "expected a component name of " BM_NAME_RULE ", got \"%s\"", name);
     memcpy(field->component.name, name, strlen(name) + 1);
-    field->component.dtype = config->dtype;
-    field->component.ragged = bm_dtype_is_text(config->dtype);
+    field->component.dtype = field->type.dtype;
+    field->component.ragged = bm_dtype_is_text(field->type.dtype);
     if ((status = field_shape(field, &config->shape, where, err)) != BM_OK)
         return status;
     if (field->component.ragged && (field->ncolumns > 1 || field->component.ndim > 0))
         return bm_fail(err, BM_INVALID_ARGUMENT, where,
-                       "expected one column and no shape for %s, got %u columns",
-                       bm_dtype_name(config->dtype), field->ncolumns);
+                       "expected one column and no shape for %s, got %u columns", config->dtype,
+                       field->ncolumns);
     return BM_OK;
 }
 
@@ -304,7 +327,7 @@ static enum bm_status header_check_name(const struct bm_csv_header *header, unsi
 }
 
 static enum bm_status field_from_column(struct bm_csv_field *field, unsigned column,
-                                        const struct bm_csv_header *header, enum bm_dtype dtype,
+                                        const struct bm_csv_header *header, struct bm_csv_type type,
                                         struct bm_error *err)
 {
     const char *name = header->names[column];
@@ -316,18 +339,19 @@ static enum bm_status field_from_column(struct bm_csv_field *field, unsigned col
     field->columns[0] = column;
     field->ncolumns = 1;
     memcpy(field->component.name, name, strlen(name) + 1);
-    field->component.dtype = dtype;
-    field->component.ragged = bm_dtype_is_text(dtype);
+    field->type = type;
+    field->component.dtype = type.dtype;
+    field->component.ragged = bm_dtype_is_text(type.dtype);
     return BM_OK;
 }
 
-enum bm_status bm_csv_plan_all(const struct bm_csv_header *header, const enum bm_dtype *dtypes,
+enum bm_status bm_csv_plan_all(const struct bm_csv_header *header, const struct bm_csv_type *types,
                                struct bm_csv_plan *ret_plan, struct bm_error *err)
 {
     struct bm_csv_plan plan = {0};
     enum bm_status status = plan_alloc(&plan, header->ncolumns, header->name, err);
     for (unsigned i = 0; i < plan.nfields && status == BM_OK; i++)
-        status = field_from_column(&plan.fields[i], i, header, dtypes[i], err);
+        status = field_from_column(&plan.fields[i], i, header, types[i], err);
     if (status == BM_OK)
         *ret_plan = plan;
     else
@@ -337,8 +361,10 @@ enum bm_status bm_csv_plan_all(const struct bm_csv_header *header, const enum bm
 
 void bm_csv_plan_free(struct bm_csv_plan *plan)
 {
-    for (unsigned i = 0; i < plan->nfields; i++)
+    for (unsigned i = 0; i < plan->nfields; i++) {
         free(plan->fields[i].columns);
+        bm_vocabulary_unref(plan->fields[i].vocabulary);
+    }
     free(plan->fields);
     *plan = (struct bm_csv_plan){0};
 }

@@ -12,8 +12,15 @@
 
 #include "pipeline/source.h"
 #include "sources/gzip.h"
+#include "sources/zstd.h"
 
-enum { NAME_SHOWN_MAX = 96 };
+#ifndef BM_WITH_ZSTD
+#define BM_WITH_ZSTD 1
+#endif
+
+enum { NAME_SHOWN_MAX = 96, SCANNED_AT_ONCE = 1 << 20 };
+
+enum packing { PLAIN, GZIP, ZSTD };
 
 static enum bm_status file_no_memory(const char *where, struct bm_error *err)
 {
@@ -81,23 +88,49 @@ enum bm_status bm_file_read(const struct bm_file *file, uint64_t offset, void *t
     return BM_OK;
 }
 
-enum bm_status bm_file_is_gzip(const struct bm_file *file, bool *ret_gzip, struct bm_error *err)
+static enum bm_status file_packing(const struct bm_file *file, enum packing *ret_packing,
+                                   struct bm_error *err)
 {
-    unsigned char magic[2] = {0, 0};
-    if (file->size_bytes >= sizeof magic) {
-        enum bm_status status = bm_file_read(file, 0, magic, sizeof magic, err);
-        if (status != BM_OK)
-            return status;
-    }
-    *ret_gzip = magic[0] == 0x1f && magic[1] == 0x8b;
+    unsigned char magic[4] = {0};
+    uint64_t size = file->size_bytes < sizeof magic ? file->size_bytes : sizeof magic;
+    enum bm_status status = bm_file_read(file, 0, magic, size, err);
+    if (status != BM_OK)
+        return status;
+    bool gzip = magic[0] == 0x1f && magic[1] == 0x8b;
+    bool zstd = memcmp(magic, "\x28\xb5\x2f\xfd", sizeof magic) == 0;
+    *ret_packing = gzip ? GZIP : zstd ? ZSTD : PLAIN;
     return BM_OK;
+}
+
+enum bm_status bm_file_is_packed(const struct bm_file *file, bool *ret_packed, struct bm_error *err)
+{
+    enum packing packing = PLAIN;
+    enum bm_status status = file_packing(file, &packing, err);
+    if (status == BM_OK)
+        *ret_packed = packing != PLAIN;
+    return status;
+}
+
+static enum bm_status content_unpack(const struct bm_content *raw, enum packing packing,
+                                     const char *name, struct bm_content *ret_content,
+                                     struct bm_error *err)
+{
+    if (packing == GZIP)
+        return bm_gunzip(raw, BM_FILE_LOAD_MAX, name, ret_content, err);
+#if BM_WITH_ZSTD
+    return bm_unzstd(raw, BM_FILE_LOAD_MAX, name, ret_content, err);
+#else
+    return bm_fail(err, BM_UNIMPLEMENTED, name,
+                   "expected a file without compression or of gzip, got zstd, which this build "
+                   "leaves out");
+#endif
 }
 
 enum bm_status bm_file_load(const struct bm_file *file, struct bm_content *ret_content,
                             struct bm_error *err)
 {
-    bool gzip = false;
-    enum bm_status status = bm_file_is_gzip(file, &gzip, err);
+    enum packing packing = PLAIN;
+    enum bm_status status = file_packing(file, &packing, err);
     if (status != BM_OK)
         return status;
     if (file->size_bytes > BM_FILE_LOAD_MAX)
@@ -108,8 +141,8 @@ enum bm_status bm_file_load(const struct bm_file *file, struct bm_content *ret_c
     if (raw.data == NULL)
         return file_no_memory(file->name, err);
     status = bm_file_read(file, 0, raw.data, raw.size, err);
-    if (status == BM_OK && gzip) {
-        status = bm_gunzip(&raw, BM_FILE_LOAD_MAX, file->name, ret_content, err);
+    if (status == BM_OK && packing != PLAIN) {
+        status = content_unpack(&raw, packing, file->name, ret_content, err);
     } else if (status == BM_OK) {
         raw.data[raw.size] = '\0';
         *ret_content = raw;
@@ -123,6 +156,63 @@ void bm_content_free(struct bm_content *content)
 {
     free(content->data);
     *content = (struct bm_content){0};
+}
+
+enum bm_status bm_data_file_open(struct bm_data_file *data, const char *directory, const char *path,
+                                 const char *where, struct bm_error *err)
+{
+    bool packed = false;
+    struct bm_data_file opened = {.file = {.fd = -1}};
+    enum bm_status status = bm_file_open(&opened.file, directory, path, where, err);
+    if (status == BM_OK)
+        status = bm_file_is_packed(&opened.file, &packed, err);
+    if (status == BM_OK && packed)
+        status = bm_file_load(&opened.file, &opened.content, err);
+    if (status != BM_OK) {
+        bm_data_file_close(&opened);
+        return status;
+    }
+    opened.size_bytes = packed ? opened.content.size : opened.file.size_bytes;
+    *data = opened;
+    return BM_OK;
+}
+
+void bm_data_file_close(struct bm_data_file *data)
+{
+    bm_file_close(&data->file);
+    bm_content_free(&data->content);
+}
+
+enum bm_status bm_data_file_read(const struct bm_data_file *data, uint64_t offset, void *to,
+                                 uint64_t size, struct bm_error *err)
+{
+    if (data->content.data == NULL)
+        return bm_file_read(&data->file, offset, to, size, err);
+    memcpy(to, data->content.data + offset, size);
+    return BM_OK;
+}
+
+enum bm_status bm_data_file_scan(const struct bm_data_file *data,
+                                 enum bm_status (*take)(void *taker, const char *bytes,
+                                                        uint64_t size, struct bm_error *err),
+                                 void *taker, struct bm_error *err)
+{
+    if (data->content.data != NULL)
+        return take(taker, data->content.data, data->content.size, err);
+    char *bytes = malloc(SCANNED_AT_ONCE);
+    if (bytes == NULL)
+        return file_no_memory(data->file.name, err);
+    enum bm_status status = BM_OK;
+    for (uint64_t offset = 0, size; offset < data->size_bytes && status == BM_OK; offset += size) {
+        size = data->size_bytes - offset;
+        if (size > SCANNED_AT_ONCE)
+            size = SCANNED_AT_ONCE;
+        status = bm_file_read(&data->file, offset, bytes, size, err);
+        if (status == BM_OK)
+            status = take(taker, bytes, size, err);
+    }
+    free(bytes);
+    return status;
 }
 
 const char *bm_file_where(const char *name, char *text, const char *format, ...)

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/utf8.h"
 #include "sources/files.h"
 #include "sources/identity.h"
 #include "sources/types.h"
@@ -79,6 +80,9 @@ static enum bm_status entry_take(struct folder *folder, const struct folder_conf
     case FTS_DOT:
         return BM_OK;
     case FTS_F:
+        if (!bm_utf8_valid(name, strlen(name)))
+            return bm_fail(err, BM_INVALID_ARGUMENT, entry->fts_path,
+                           "expected names in UTF-8, as they are given to clients");
         return name_fits(config, name)
                    ? bm_files_add(&folder->files, name, (uint64_t)entry->fts_statp->st_size, err)
                    : BM_OK;

@@ -11,12 +11,22 @@
 #ifndef BM_WITH_IDX
 #define BM_WITH_IDX 1
 #endif
+#ifndef BM_WITH_TEXT
+#define BM_WITH_TEXT 1
+#endif
+#ifndef BM_WITH_TOKENS
+#define BM_WITH_TOKENS 1
+#endif
+#ifndef BM_WITH_JSONL
+#define BM_WITH_JSONL 1
+#endif
 
 enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error *err)
 {
     static const struct bm_source_type *const types[] = {
         &bm_range_source,
         &bm_folder_source,
+        &bm_tar_source,
         &bm_concat_source,
         &bm_join_source,
         &bm_mixture_source,
@@ -29,6 +39,15 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_IDX
         &bm_idx_source,
+#endif
+#if BM_WITH_TEXT
+        &bm_text_source,
+#endif
+#if BM_WITH_TOKENS
+        &bm_tokens_source,
+#endif
+#if BM_WITH_JSONL
+        &bm_jsonl_source,
 #endif
     };
     enum bm_status status = BM_OK;

@@ -8,6 +8,10 @@ extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
 extern const struct bm_source_type bm_idx_source;
 extern const struct bm_source_type bm_folder_source;
+extern const struct bm_source_type bm_tar_source;
+extern const struct bm_source_type bm_text_source;
+extern const struct bm_source_type bm_tokens_source;
+extern const struct bm_source_type bm_jsonl_source;
 // Sources over others.
 extern const struct bm_source_type bm_concat_source;
 extern const struct bm_source_type bm_join_source;

@@ -195,6 +195,18 @@ static const struct bm_action_type sieve_type = {.name = "sieve",
                                                  .infer = sieve_infer,
                                                  .run = sieve_run};
 
+static enum bm_status twice_infer(const void *config, struct bm_infer *infer, void **ret_plan,
+                                  struct bm_error *err)
+{
+    infer->times = 2;
+    return keep_all(config, infer, ret_plan, err);
+}
+static const struct bm_action_type twice_type = {.name = "twice",
+                                                 .doc = "Each item two times.",
+                                                 .form = BM_PER_BATCH,
+                                                 .infer = twice_infer,
+                                                 .run = step_run};
+
 static enum bm_status draw_infer(const void *config, struct bm_infer *infer, void **ret_plan,
                                  struct bm_error *err)
 {
@@ -348,8 +360,8 @@ static const struct bm_action_type sum_type = {
 void mill_register(struct bm_registry *registry)
 {
     const struct bm_action_type *actions[] = {
-        &step_type, &add_type, &draw_type,  &nap_type, &hand_type,  &fail_type, &skip_type,
-        &end_type,  &sum_type, &shift_type, &mix_type, &crack_type, &sieve_type};
+        &step_type, &add_type, &draw_type,  &nap_type, &hand_type,  &fail_type,  &skip_type,
+        &end_type,  &sum_type, &shift_type, &mix_type, &crack_type, &sieve_type, &twice_type};
     assert_int_equal(bm_registry_add_source(registry, &count_type, NULL), BM_OK);
     for (unsigned i = 0; i < sizeof actions / sizeof actions[0]; i++)
         assert_int_equal(bm_registry_add_action(registry, actions[i], NULL), BM_OK);

@@ -12,6 +12,7 @@
 //   fail / skip / end {seq}          at that batch
 //   shift {amount}, mix {}, crack {amount}: per item. x + amount; 1000 x + what is drawn; fails at
 //                                    every amount-th item
+//   twice {}                         every item is there two times
 //   sieve {amount}                   per item: leaves out every amount-th item
 //   sum {}                           variable: sum of x, count of batches, and a hash of their
 //   order

@@ -38,6 +38,11 @@ void fuzz_file_close(struct fuzz_file *file)
     file->fd = -1;
 }
 
+bool fuzz_is_zstd(const uint8_t *data, size_t size)
+{
+    return size >= 4 && memcmp(data, "\x28\xb5\x2f\xfd", 4) == 0;
+}
+
 // ---- Sources ----
 
 struct bm_registry *fuzz_registry(void)

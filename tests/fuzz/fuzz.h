@@ -24,6 +24,8 @@ struct fuzz_file {
 };
 void fuzz_file_open(struct fuzz_file *file, const void *data, size_t size);
 void fuzz_file_close(struct fuzz_file *file);
+// A few bytes of zstd become gigabytes, which is no fault: targets leave such files alone.
+bool fuzz_is_zstd(const uint8_t *data, size_t size);
 
 // ---- Errors, values, sources ----
 

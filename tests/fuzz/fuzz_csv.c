@@ -1,4 +1,4 @@
-// Any bytes as a CSV file, opened in four ways. What is read is written as another CSV, with
+// Any bytes as a CSV file, opened in six ways. What is read is written as another CSV, with
 // every component's dtype spelled out, and opened again: the data must be the same.
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +15,11 @@ static const char *const readings[] = {
     "{csv: {path: %s, header: false, components: {"
     "a: {columns: 0, dtype: uint8}, b: {columns: 1, dtype: float16}, c: {columns: 2, dtype: bool}, "
     "d: {columns: 1, dtype: bfloat16}, e: {columns: 0, dtype: int32}}}}",
+    "{csv: {path: %s, header: false, missing: ['', x], masks: [a, b, d], fill: {c: 2000-02-29, d: "
+    "7}, "
+    "components: {a: {columns: 0, dtype: category}, b: {columns: 0-1, dtype: datetime}, "
+    "c: {columns: 1, dtype: date}, d: {columns: 2, dtype: int8}}}}",
+    "{csv: {path: %s, header: false, components: {a: {columns: 0, dtype: category}}}}",
 };
 
 // ---- Reading ----
@@ -148,6 +153,16 @@ static void rows_write(struct bm_buffer *text, const struct bm_source *source, u
         row_write(text, batch, row);
 }
 
+// What has names behind its values is not written as what it was.
+static bool has_vocabulary(const struct bm_schema *schema)
+{
+    for (unsigned c = 0; c < schema->ncomponents; c++) {
+        if (schema->components[c].vocabulary != NULL)
+            return true;
+    }
+    return false;
+}
+
 static void source_check(const struct bm_source *source, size_t size)
 {
     struct bm_buffer text;
@@ -160,7 +175,7 @@ static void source_check(const struct bm_source *source, size_t size)
         items[i] = i;
     fuzz_source_read(source, items, nitems, &rows);
     texts_check(&rows.batch);
-    if (nitems == source->nitems) { // all of it
+    if (nitems == source->nitems && !has_vocabulary(&source->schema)) { // all of it
         bm_buffer_init(&text);
         rows_write(&text, source, nitems, &rows.batch);
         written_check(source, &text);
@@ -174,6 +189,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_file file;
     struct bm_source_ref *ref;
     struct bm_error error;
+    if (fuzz_is_zstd(data, size))
+        return 0;
     fuzz_file_open(&file, data, size);
     for (unsigned i = 0; i < sizeof readings / sizeof readings[0]; i++) {
         char yaml[512];

@@ -432,6 +432,18 @@ class Errors(WithFolder):
         summary = mill("gen", "p", "--config", config, "--batch-size", "2").stdout
         self.assertIn("1 skipped", summary)
 
+    def test_batches_say_which_items_a_filter_left_in_them(self):
+        actions = "[{filter: {component: x, in: [1, 2, 9]}}, {repeat: {times: 2}}]"
+        config = self.pipelines(actions, n=12)
+        for prefetch in ("0", "5"):
+            lines = jsonl("p", "--config", config, "--batch-size", "4", "--prefetch", prefetch)
+            items = {line["seq"]: line["items"] for line in lines}
+            self.assertEqual(items, {0: [1, 1, 2, 2], 2: [9, 9]})
+            self.assertEqual(lines[0]["tensors"]["x"]["shape"], [4])
+        summary = mill("gen", "p", "--config", config, "--batch-size", "4").stdout
+        self.assertIn("2 batches, 6 items", summary)
+        self.assertIn("1 skipped", summary)
+
     def test_exit_codes(self):
         self.assertIn("Usage", mill("help").stdout)
         mill(code=2)

@@ -1,6 +1,7 @@
 """What `batchmill export` promises: the stream's items as files, byte for byte those of one run."""
 
 import filecmp
+import gzip
 import io
 import subprocess
 import tarfile
@@ -73,6 +74,29 @@ class Export(WithFolder):
                 k = members[key + ".k.cls"].decode()
                 samples.append(f"{x[0]},{int(x[1])},{k},{members[key + '.name.txt'].decode()}")
         self.assertEqual(samples, rows)
+
+    def test_shards_are_read_again_as_they_were_written_also_packed(self):
+        args = ["digits", "--config", DIGITS, *ORDER, "--format", "webdataset"]
+        self.export(*args, "--shard-items", "1000")
+        shard = self.to / "shard-000001.tar"
+        (self.to / "packed.tar.gz").write_bytes(gzip.compress(shard.read_bytes()))
+        config = self.folder / "tar.yaml"
+        config.write_text(
+            "sources:\n"
+            f"  t: {{tar: {{paths: {shard}, components: {{label: label.cls}}}}}}\n"
+            f"  z: {{tar: {{paths: {self.to}/packed.tar.gz, components: {{label: label.cls}}}}}}\n"
+            "pipelines: {t: {source: t}, z: {source: z}}\n"
+        )
+        labels = [
+            label
+            for batch in jsonl("digits", "--config", DIGITS, *ORDER, "--values")
+            for label in batch["tensors"]["label"]["values"]
+        ]
+        for pipeline in "t", "z":
+            args = [pipeline, "--config", str(config), "--batch-size", "100", "--values"]
+            batches = jsonl(*args)
+            read = [label for batch in batches for label in batch["tensors"]["label"]["values"]]
+            self.assertEqual(read, labels[1000:])
 
     def kill_until_it_ends(self, command):
         for kills in range(1000):

@@ -31,7 +31,7 @@ static const struct {
     {"two-locks", "[{step: {}, use_lock: gpu}, draw, {step: {}, use_lock: disk}, step]"},
     {"failing",
      "[{step: {}, use_lock: gpu}, {fail: {seq: 7}, use_lock: disk}, {add: {amount: 1}}]"},
-    {"skipping", "[{skip: {seq: 3}}, {step: {}, use_lock: disk}, draw, sum]"},
+    {"skipping", "[{skip: {seq: 3}}, {twice: {}}, {step: {}, use_lock: disk}, draw, sum]"},
     {"ending", "[draw, {end: {seq: 9}}, {step: {}, use_lock: gpu}]"},
     {"spread", "[mix, {shift: {amount: 2}}, {sieve: {amount: 6}}, {mix: {}, use_lock: disk}, "
                "{crack: {amount: 9}}, sum]"},

@@ -176,8 +176,8 @@ enum { SIZE = 23 * 37 * 3 };
 static void make_colours(unsigned interlaced, unsigned orientation)
 {
     unsigned char *pixels = fake_pixels_new(23, 37, 3);
-    make(&(struct picture){23, 37, 8, SPNG_COLOR_TYPE_TRUECOLOR, interlaced, pixels, SIZE,
-                           NULL, orientation});
+    make(&(struct picture){23, 37, 8, SPNG_COLOR_TYPE_TRUECOLOR, interlaced, pixels, SIZE, NULL,
+                           orientation});
     free(pixels);
 }
 
