@@ -64,6 +64,16 @@ enum bm_status bm_catalog_add(struct bm_catalog *catalog, struct bm_pipeline *pi
     return BM_OK;
 }
 
+void bm_catalog_remove(struct bm_catalog *catalog, const char *name)
+{
+    unsigned at = catalog_search(catalog, name);
+    BM_ASSERT(catalog_has(catalog, at, name));
+    bm_pipeline_unref(catalog->pipelines[at]);
+    catalog->n--;
+    memmove(&catalog->pipelines[at], &catalog->pipelines[at + 1],
+            (catalog->n - at) * sizeof(struct bm_pipeline *));
+}
+
 enum bm_status bm_catalog_find(const struct bm_catalog *catalog, const char *name,
                                struct bm_pipeline **ret_pipeline, struct bm_error *err)
 {

@@ -41,7 +41,8 @@ static void scratch_fini(struct scratch *scratch)
 
 // ---- Parts ----
 
-static void summary_fill(const struct bm_pipeline *pipeline, Batchmill__V1__PipelineSummary *to)
+static void summary_fill(const struct bm_pipeline *pipeline, bool by_client,
+                         Batchmill__V1__PipelineSummary *to)
 {
     batchmill__v1__pipeline_summary__init(to);
     to->name = (char *)bm_pipeline_name(pipeline);
@@ -49,6 +50,7 @@ static void summary_fill(const struct bm_pipeline *pipeline, Batchmill__V1__Pipe
     to->items = bm_pipeline_source(pipeline)->nitems;
     to->fingerprint = bm_pipeline_fingerprint(pipeline);
     to->stateful = bm_pipeline_stateful(pipeline);
+    to->registered = by_client;
 }
 
 static Batchmill__V1__Component **components_new(struct scratch *scratch,
@@ -93,6 +95,7 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
         to[i].passing = 1 - action.probability;
         to[i].stateful = action.type->stateful;
         to[i].per_batch = action.form == BM_PER_BATCH;
+        to[i].components = components_new(scratch, action.schema, &to[i].n_components);
     }
     *ret_n = n;
     return pointers;
@@ -125,7 +128,8 @@ static Batchmill__V1__ListPipelinesReply *list_new(struct scratch *scratch,
     batchmill__v1__list_pipelines_reply__init(to);
     for (unsigned i = 0; i < n; i++) {
         pointers[i] = &summaries[i];
-        summary_fill(reply->list.pipelines[i], &summaries[i]);
+        summary_fill(reply->list.pipelines[i],
+                     reply->list.by_client != NULL && reply->list.by_client[i], &summaries[i]);
     }
     to->n_pipelines = n;
     to->pipelines = pointers;
@@ -142,13 +146,37 @@ static Batchmill__V1__DescribePipelineReply *describe_new(struct scratch *scratc
     if (scratch->failed)
         return NULL;
     batchmill__v1__describe_pipeline_reply__init(to);
-    summary_fill(pipeline, summary);
+    summary_fill(pipeline, reply->described_by_client, summary);
     to->summary = summary;
     to->source_type = (char *)source->type->name;
     to->source_components = components_new(scratch, &source->schema, &to->n_source_components);
     to->actions = actions_new(scratch, pipeline, &to->n_actions);
     to->components = components_new(scratch, bm_pipeline_schema(pipeline), &to->n_components);
     to->steps = steps_new(scratch, pipeline, &to->n_steps);
+    return to;
+}
+
+static Batchmill__V1__RegisterPipelineReply *registered_new(struct scratch *scratch,
+                                                            const struct bm_registered *registered)
+{
+    Batchmill__V1__RegisterPipelineReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__register_pipeline_reply__init(to);
+    to->fingerprint = registered->fingerprint;
+    to->registration = (char *)registered->id;
+    to->lease_ms = registered->lease_ms;
+    return to;
+}
+
+static Batchmill__V1__UnregisterPipelineReply *unregistered_new(struct scratch *scratch,
+                                                                bool removed)
+{
+    Batchmill__V1__UnregisterPipelineReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__unregister_pipeline_reply__init(to);
+    to->removed = removed;
     return to;
 }
 
@@ -305,6 +333,14 @@ static void response_fill(Batchmill__V1__Response *response, const struct bm_rep
         response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_DESCRIBE_PIPELINE;
         response->describe_pipeline = describe_new(scratch, reply);
         break;
+    case BM_CALL_REGISTER_PIPELINE:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_REGISTER_PIPELINE;
+        response->register_pipeline = registered_new(scratch, &reply->registered);
+        break;
+    case BM_CALL_UNREGISTER_PIPELINE:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_UNREGISTER_PIPELINE;
+        response->unregister_pipeline = unregistered_new(scratch, reply->unregistered);
+        break;
     case BM_CALL_OPEN_STREAM:
         response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_OPEN_STREAM;
         response->open_stream = open_new(scratch, &reply->opened);
@@ -331,8 +367,6 @@ static void response_fill(Batchmill__V1__Response *response, const struct bm_rep
         break;
     case BM_CALL_NONE:
     case BM_CALL_NEXT_BATCHES:
-    case BM_CALL_REGISTER_PIPELINE:
-    case BM_CALL_UNREGISTER_PIPELINE:
         bm_panic("a call that has a reply", __FILE__, __LINE__);
     }
 }

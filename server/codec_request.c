@@ -247,6 +247,34 @@ static enum bm_status pipeline_decode(const char *name, struct bm_request *reque
     return request_keep(request, texts, 1, err);
 }
 
+static enum bm_status register_decode(const Batchmill__V1__RegisterPipelineRequest *message,
+                                      struct bm_request *request, struct bm_error *err)
+{
+    enum bm_status status = name_check("name", message->name, err);
+    if (status != BM_OK)
+        return status;
+    if (message->lease_ms > BM_SESSION_REGISTERED_LEASE_MS_MAX)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "lease_ms", "expected at most %d, got %u",
+                       BM_SESSION_REGISTERED_LEASE_MS_MAX, message->lease_ms);
+    request->registers =
+        (struct bm_register_request){message->name, message->definition, message->lease_ms};
+    const char **texts[] = {&request->registers.name, &request->registers.definition};
+    return request_keep(request, texts, 2, err);
+}
+
+static enum bm_status unregister_decode(const Batchmill__V1__UnregisterPipelineRequest *message,
+                                        struct bm_request *request, struct bm_error *err)
+{
+    enum bm_status status;
+    if ((status = name_check("name", message->name, err)) != BM_OK ||
+        (status = id_check("registration", message->registration, err)) != BM_OK)
+        return status;
+    request->named.name = message->name;
+    request->named.registration = message->registration;
+    const char **texts[] = {&request->named.name, &request->named.registration};
+    return request_keep(request, texts, 2, err);
+}
+
 static enum bm_status id_decode(const char *field, const char *id, struct bm_request *request,
                                 struct bm_error *err)
 {
@@ -271,10 +299,10 @@ static enum bm_status call_decode(const Batchmill__V1__Request *message, struct 
         return pipeline_decode(message->describe_pipeline->name, request, err);
     case BATCHMILL__V1__REQUEST__CALL_REGISTER_PIPELINE:
         request->kind = BM_CALL_REGISTER_PIPELINE;
-        return pipeline_decode(message->register_pipeline->name, request, err);
+        return register_decode(message->register_pipeline, request, err);
     case BATCHMILL__V1__REQUEST__CALL_UNREGISTER_PIPELINE:
         request->kind = BM_CALL_UNREGISTER_PIPELINE;
-        return pipeline_decode(message->unregister_pipeline->name, request, err);
+        return unregister_decode(message->unregister_pipeline, request, err);
     case BATCHMILL__V1__REQUEST__CALL_OPEN_STREAM:
         request->kind = BM_CALL_OPEN_STREAM;
         return open_stream_decode(message->open_stream, request, err);

@@ -19,6 +19,7 @@ struct settings { // the top level of the file
     struct bm_texts listen, plugins;
     int64_t workers;
     char *token_file;
+    bool allow_register;
     const struct bm_value *memory, *tls, *sources, *pipelines;
 };
 static const struct bm_param settings_params[] = {
@@ -33,6 +34,8 @@ static const struct bm_param settings_params[] = {
              .doc = "a file of mode 0600 with the token that clients must have; default none"),
     BM_PARAM(struct settings, tls, BM_PARAM_VALUE,
              .doc = "{certificate: FILE, key: FILE, client_ca: FILE} for tls+tcp://"),
+    BM_PARAM(struct settings, allow_register, BM_PARAM_BOOL, .fallback = "false",
+             .doc = "clients may register pipelines over these sources"),
     BM_PARAM(struct settings, plugins, BM_PARAM_TEXTS,
              .doc = "shared objects with actions and sources of your own, or folders of *.so"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
@@ -49,15 +52,6 @@ static const struct bm_param tls_params[] = {
              .doc = "only clients with a certificate of these authorities; default all clients"),
 };
 
-struct pipeline_settings {
-    char *source;
-    const struct bm_value *actions;
-};
-static const struct bm_param pipeline_params[] = {
-    BM_PARAM(struct pipeline_settings, source, BM_PARAM_NAME, .required = true,
-             .doc = "one of `sources`"),
-    BM_PARAM(struct pipeline_settings, actions, BM_PARAM_VALUE, .doc = "the chain, in order"),
-};
 #define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
 
 // ---- Memory sizes ----
@@ -111,20 +105,6 @@ static unsigned config_nsources(const struct loader *loader)
     return loader->definitions == NULL ? 0 : loader->definitions->nchildren;
 }
 
-static enum bm_status config_no_source(const struct loader *loader, const char *where,
-                                       const char *name)
-{
-    struct bm_buffer names;
-    bm_buffer_init(&names);
-    for (unsigned i = 0; i < config_nsources(loader); i++)
-        bm_buffer_print(&names, "%s%s", i == 0 ? "" : ", ", loader->definitions->keys[i]);
-    enum bm_status status = bm_fail(
-        loader->err, BM_INVALID_ARGUMENT, where, "expected one of `sources` (%s), got \"%s\"",
-        config_nsources(loader) == 0 ? "there are none" : bm_buffer_text(&names), name);
-    bm_buffer_fini(&names);
-    return status;
-}
-
 static enum bm_status config_find_source(void *context, const char *name, const char *where,
                                          struct bm_source_ref **ret_source, struct bm_error *err);
 
@@ -167,7 +147,8 @@ static enum bm_status config_find_source(void *context, const char *name, const 
             *ret_source = bm_source_ref(loader->sources[i]);
         return status;
     }
-    return config_no_source(loader, where, name);
+    return bm_no_source(config_nsources(loader) == 0 ? NULL : loader->definitions->keys,
+                        config_nsources(loader), where, name, loader->err);
 }
 
 static enum bm_status config_open_sources(struct loader *loader, const struct bm_value *sources)
@@ -197,27 +178,23 @@ static enum bm_status config_add_pipeline(struct loader *loader, const char *nam
                                           const struct bm_value *definition,
                                           struct bm_catalog *catalog)
 {
-    struct pipeline_settings settings;
-    if (!bm_name_valid(name)) // said here, where the line is known
-        return bm_fail(loader->err, BM_INVALID_ARGUMENT, definition->where,
-                       "a pipeline's name: expected " BM_NAME_RULE ", got \"%.40s\"", name);
-    enum bm_status status = bm_params_parse(pipeline_params, COUNT(pipeline_params), definition,
-                                            definition->where, &settings, loader->err);
-    if (status != BM_OK)
-        return status;
-    struct bm_source_ref *source = NULL;
+    const struct bm_source_finder finder = {config_find_source, loader};
     struct bm_pipeline *pipeline = NULL;
-    status = config_find_source(loader, settings.source, bm_value_find(definition, "source")->where,
-                                &source, loader->err);
-    if (status == BM_OK)
-        status = bm_pipeline_new(loader->registry, name, source, settings.actions, &pipeline,
-                                 loader->err);
+    enum bm_status status =
+        bm_pipeline_define(loader->registry, &finder, name, definition, &pipeline, loader->err);
     if (status == BM_OK)
         status = bm_catalog_add(catalog, pipeline, loader->err);
     if (status != BM_OK)
         bm_pipeline_unref(pipeline);
-    bm_source_unref(source);
-    bm_params_free(pipeline_params, COUNT(pipeline_params), &settings);
+    return status;
+}
+
+// To the pipelines that clients may register.
+static enum bm_status config_lend_sources(const struct loader *loader, struct bm_config *config)
+{
+    enum bm_status status = bm_registrar_new(loader->registry, &config->registrar, loader->err);
+    for (unsigned i = 0; i < config_nsources(loader) && status == BM_OK; i++)
+        status = bm_registrar_add_source(config->registrar, loader->sources[i], loader->err);
     return status;
 }
 
@@ -233,6 +210,8 @@ static enum bm_status config_build(struct loader *loader, const struct settings 
     for (unsigned i = 0; status == BM_OK && pipelines != NULL && i < pipelines->nchildren; i++)
         status = config_add_pipeline(loader, pipelines->keys[i], pipelines->children[i],
                                      config->catalog);
+    if (status == BM_OK)
+        status = config_lend_sources(loader, config);
     config_close_sources(loader);
     return status;
 }
@@ -359,6 +338,7 @@ static enum bm_status config_read(const struct bm_value *root, const char *path,
         return status;
     }
     config->workers = (unsigned)settings.workers;
+    config->allow_register = settings.allow_register;
     status = config_read_memory(settings.memory, &config->memory_bytes, err);
     if (status == BM_OK)
         status = config_copy_listen(&settings, path, config, err);
@@ -405,6 +385,7 @@ void bm_config_fini(struct bm_config *config)
     free(config->tls.certificate);
     free(config->tls.key);
     free(config->tls.client_ca);
+    bm_registrar_free(config->registrar);
     bm_catalog_free(config->catalog);
     *config = (struct bm_config){0};
 }

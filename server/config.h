@@ -5,6 +5,7 @@
 #pragma once
 #include "pipeline/registry.h"
 #include "server/catalog.h"
+#include "server/registrar.h"
 
 enum { BM_LISTEN_MAX = 16 };
 
@@ -17,7 +18,9 @@ struct bm_config {
     struct bm_config_tls {
         char *certificate, *key, *client_ca; // files; NULL = none; not opened
     } tls;
+    bool allow_register;
     struct bm_catalog *catalog;
+    struct bm_registrar *registrar; // over the same sources, whether or not it is allowed
 };
 
 // Reads the file, loads its plug-ins into the registry, opens its sources and builds its pipelines.

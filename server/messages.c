@@ -17,6 +17,7 @@ void bm_reply_fini(struct bm_reply *reply)
         for (unsigned i = 0; i < reply->list.n; i++)
             bm_pipeline_unref(reply->list.pipelines[i]);
         free(reply->list.pipelines);
+        free(reply->list.by_client);
         break;
     case BM_CALL_DESCRIBE_PIPELINE:
         bm_pipeline_unref(reply->described);

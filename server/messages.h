@@ -59,17 +59,24 @@ struct bm_next_request {
     const uint64_t *held; // [nheld], rising
 };
 
+struct bm_register_request {
+    const char *name, *definition;
+    uint32_t lease_ms; // 0: not given
+};
+
 struct bm_request {
     enum bm_call_kind kind;
     union {
-        struct bm_open_request open; // OPEN_STREAM, RUN
-        struct bm_next_request next; // NEXT_BATCHES
+        struct bm_open_request open;          // OPEN_STREAM, RUN
+        struct bm_next_request next;          // NEXT_BATCHES
+        struct bm_register_request registers; // REGISTER_PIPELINE
         struct {
-            const char *name; // pipeline, stream or run
-            uint64_t ack;     // CLOSE_STREAM
-            bool held_none;   // CLOSE_STREAM
-            uint32_t wait_ms; // GET_RUN
-        } named; // DESCRIBE_, REGISTER_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
+            const char *name;         // pipeline, stream or run
+            const char *registration; // UNREGISTER_PIPELINE
+            uint64_t ack;             // CLOSE_STREAM
+            bool held_none;           // CLOSE_STREAM
+            uint32_t wait_ms;         // GET_RUN
+        } named;                      // DESCRIBE_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
     };
     void *token; // as given, owned; NULL: none
     size_t token_size;
@@ -89,6 +96,11 @@ struct bm_opened { // OPEN_STREAM and RUN
     uint32_t lease_ms, prefetch;
     char *position_stem;                  // owned; NULL for a cursor or a run
     const struct bm_same_host *same_host; // borrowed; NULL: not offered
+};
+struct bm_registered {
+    uint64_t fingerprint;
+    char id[BM_STREAM_ID_MAX + 1];
+    uint32_t lease_ms;
 };
 struct bm_batches {
     char stream[BM_STREAM_ID_MAX + 1];
@@ -139,8 +151,14 @@ struct bm_reply {
         struct {
             unsigned n;
             struct bm_pipeline **pipelines; // owned array of references, sorted by name
+            bool *by_client;                // [n] who registered it, owned; NULL: none of them
         } list;
-        struct bm_pipeline *described; // referenced
+        struct {
+            struct bm_pipeline *described; // referenced
+            bool described_by_client;
+        };
+        struct bm_registered registered;
+        bool unregistered; // there was one
         struct bm_opened opened;
         struct bm_batches batches;
         struct bm_run_report run;

@@ -95,6 +95,7 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
         .scheduler = server->scheduler,
         .executor = server->executor,
         .catalog = config->catalog,
+        .registrar = config->registrar,
         .host = &server->host,
         .token = config->token,
         .same_host = server->has_same_host ? &server->same_host : NULL,

@@ -16,8 +16,9 @@
 struct bm_server;
 
 struct bm_server_config {
-    const struct bm_catalog *catalog; // borrowed until stopped
-    const char *const *listen;        // URLs: tcp:// tls+tcp:// ipc:// ws:// inproc://
+    struct bm_catalog *catalog;           // borrowed until stopped
+    const struct bm_registrar *registrar; // NULL: clients may not register. Likewise
+    const char *const *listen;            // URLs: tcp:// tls+tcp:// ipc:// ws:// inproc://
     unsigned nlisten;
     unsigned workers;             // 0 = one per CPU
     uint64_t memory_bytes;        // 0 = unlimited

@@ -407,14 +407,18 @@ static void session_list(struct bm_session *session, struct bm_exchange *exchang
     struct bm_reply *reply = &exchange->reply;
     unsigned n = bm_catalog_count(session->config.catalog);
     reply->list.pipelines = calloc(n + 1, sizeof(struct bm_pipeline *));
-    if (reply->list.pipelines == NULL) {
+    reply->list.by_client = calloc(n + 1, sizeof reply->list.by_client[0]);
+    if (reply->list.pipelines == NULL || reply->list.by_client == NULL) {
         struct bm_error error;
         bm_fail(&error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a list of %u", n);
         session_fail(session, exchange, &error);
         return;
     }
-    for (unsigned i = 0; i < n; i++)
-        reply->list.pipelines[i] = bm_pipeline_ref(bm_catalog_at(session->config.catalog, i));
+    for (unsigned i = 0; i < n; i++) {
+        struct bm_pipeline *pipeline = bm_catalog_at(session->config.catalog, i);
+        reply->list.pipelines[i] = bm_pipeline_ref(pipeline);
+        reply->list.by_client[i] = session_is_registered(session, bm_pipeline_name(pipeline));
+    }
     reply->list.n = n;
     session_answer(session, exchange);
 }
@@ -429,6 +433,8 @@ static void session_describe(struct bm_session *session, struct bm_exchange *exc
         return;
     }
     exchange->reply.described = bm_pipeline_ref(pipeline);
+    exchange->reply.described_by_client =
+        session_is_registered(session, exchange->request.named.name);
     session_answer(session, exchange);
 }
 
@@ -503,10 +509,10 @@ void bm_session_request(struct bm_session *session, struct bm_exchange *exchange
         session_describe(session, exchange);
         break;
     case BM_CALL_REGISTER_PIPELINE:
+        session_register(session, exchange);
+        break;
     case BM_CALL_UNREGISTER_PIPELINE:
-        bm_fail(&error, BM_PERMISSION_DENIED, NULL,
-                "clients may not register pipelines on this server");
-        session_fail(session, exchange, &error);
+        session_unregister(session, exchange);
         break;
     case BM_CALL_OPEN_STREAM:
     case BM_CALL_RUN:
@@ -581,6 +587,7 @@ void bm_session_close(struct bm_session *session)
     while (session->by_id != NULL)
         session_destroy(session->by_id);
     session_cursors_free(session);
+    session_registrations_free(session);
     executor->disarm(executor, &session->lease_timer);
 }
 

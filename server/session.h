@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "server/catalog.h"
 #include "server/messages.h"
+#include "server/registrar.h"
 #include "server/token.h"
 
 enum {
@@ -25,6 +26,8 @@ enum {
     BM_SESSION_STRANGER_MS = 100,    // so long, so that guessing takes time
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
+    BM_SESSION_REGISTERED_MAX = 64, // pipelines of clients, of all of them
+    BM_SESSION_REGISTERED_LEASE_MS_MAX = 24 * 60 * 60 * 1000,
     BM_SESSION_REPLY_BYTES = 1024 * 1024,          // of a reply, when the client sets no max_bytes
     BM_SESSION_REPLY_BYTES_MAX = 16 * 1024 * 1024, // whatever it sets; one batch always fits
 };
@@ -58,7 +61,8 @@ struct bm_session_host {
 struct bm_session_config {
     struct bm_scheduler *scheduler;
     struct bm_executor *executor;
-    const struct bm_catalog *catalog;
+    struct bm_catalog *catalog;           // borrowed; what clients register is in it, too
+    const struct bm_registrar *registrar; // NULL: clients may not register. Borrowed
     struct bm_session_host *host;
     const struct bm_token *token;         // that every request must have; NULL: none. Borrowed
     const struct bm_same_host *same_host; // that clients may map; NULL: none. Borrowed

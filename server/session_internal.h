@@ -28,7 +28,7 @@ struct session_args { // what a holding was opened with, to tell a repeat from a
 };
 
 struct session_plan {             // what the arguments mean
-    struct bm_pipeline *pipeline; // borrowed from the catalog
+    struct bm_pipeline *pipeline; // borrowed from the catalog, then from the stream
     struct bm_order order;
     uint64_t first_seq;
     uint32_t prefetch;
@@ -62,8 +62,9 @@ struct bm_session {
     struct bm_session_config config;
     uint64_t lease_ns, started_ns;
     bool draining, closed;
-    struct session_holding *by_id, *by_nonce; // uthash
-    struct session_cursor *cursors;           // uthash, by name
+    struct session_holding *by_id, *by_nonce;   // uthash
+    struct session_cursor *cursors;             // uthash, by name
+    struct session_registration *registrations; // likewise
     struct bm_list leases;
     struct bm_timer lease_timer;
     unsigned nstreams, nruns, ncursors, nparked;
@@ -154,6 +155,13 @@ void session_member_next(struct session_holding *holding, struct bm_exchange *ex
 enum bm_status session_member_ack(struct session_holding *holding, uint64_t ack,
                                   struct bm_error *err);
 void session_cursors_free(struct bm_session *session); // no member is left
+
+// ---- session_register.c: pipelines that clients register ----
+
+void session_register(struct bm_session *session, struct bm_exchange *exchange);
+void session_unregister(struct bm_session *session, struct bm_exchange *exchange);
+bool session_is_registered(const struct bm_session *session, const char *name); // by a client
+void session_registrations_free(struct bm_session *session); // takes them out of the catalog
 
 void session_run_open(struct bm_session *session, struct bm_exchange *exchange);
 void session_run_get(struct session_holding *holding, struct bm_exchange *exchange);

@@ -182,6 +182,7 @@ static void run_destroy(struct session_holding *holding)
         holding->session->nruns_due--;
     run_close_stream(run);
     bm_outcome_unref(run->error);
+    bm_pipeline_unref(run->plan.pipeline);
     free(run->numbers);
     free(run);
 }
@@ -227,6 +228,7 @@ void session_run_open(struct bm_session *session, struct bm_exchange *exchange)
         session_let_go(&run->holding);
         goto fail;
     }
+    bm_pipeline_ref(run->plan.pipeline); // its report may be asked for when the stream is closed
     session->nruns++;
     session->nruns_due++;
     run_consume(run);

@@ -449,6 +449,57 @@ void batchmill_description_free(struct batchmill_description *description)
     free(description);
 }
 
+enum batchmill_code batchmill_register(struct batchmill_client *client, const char *name,
+                                       const char *definition, uint32_t lease_ms,
+                                       struct batchmill_registration *ret_registration,
+                                       struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (name == NULL || definition == NULL || ret_registration == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
+                              name == NULL         ? "name"
+                              : definition == NULL ? "definition"
+                                                   : "ret_registration");
+    bm_buffer_init(&request);
+    code =
+        client_ask(client, bm_client_encode_register(name, definition, lease_ms, &request, error),
+                   &request, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_register(bm_client_message_data(reply),
+                                         bm_client_message_size(reply), ret_registration, error);
+    bm_client_message_unref(reply);
+    return code;
+}
+
+enum batchmill_code batchmill_unregister(struct batchmill_client *client, const char *name,
+                                         const char *registration, bool *ret_removed,
+                                         struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    bool removed = false;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    if (name == NULL || registration == NULL)
+        return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT, "%s: expected one, got NULL",
+                              name == NULL ? "name" : "registration");
+    bm_buffer_init(&request);
+    code = client_ask(client, bm_client_encode_unregister(name, registration, &request, error),
+                      &request, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_unregister(bm_client_message_data(reply),
+                                           bm_client_message_size(reply), &removed, error);
+    if (code == BATCHMILL_OK && ret_removed != NULL)
+        *ret_removed = removed;
+    bm_client_message_unref(reply);
+    return code;
+}
+
 enum batchmill_code batchmill_status(struct batchmill_client *client,
                                      struct batchmill_status *ret_status,
                                      struct batchmill_error *error)

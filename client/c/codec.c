@@ -22,9 +22,9 @@ static enum batchmill_code request_pack(const Batchmill__V1__Request *request,
 {
     size_t size = batchmill__v1__request__get_packed_size(request);
     if (size > BM_CLIENT_REQUEST_BYTES_MAX)
-        return fail(
-            error, BATCHMILL_INVALID_ARGUMENT,
-            "request: expected at most 65536 bytes, got a name or a position that is longer");
+        return fail(error, BATCHMILL_INVALID_ARGUMENT,
+                    "request: expected at most 65536 bytes, got a name, a position or a definition "
+                    "that is longer");
     bm_buffer_clear(out);
     unsigned char *bytes = bm_buffer_extend(out, size);
     if (bytes == NULL)
@@ -51,9 +51,10 @@ enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char
     if (bm_buffer_failed(request))
         return fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
     if (request->size > BM_CLIENT_REQUEST_BYTES_MAX)
-        return fail(error, BATCHMILL_INVALID_ARGUMENT,
-                    "request: expected at most 65536 bytes, got a name, a position or a token that "
-                    "is longer");
+        return fail(
+            error, BATCHMILL_INVALID_ARGUMENT,
+            "request: expected at most 65536 bytes, got a name, a position, a definition or a "
+            "token that is longer");
     return BATCHMILL_OK;
 }
 
@@ -200,6 +201,34 @@ enum batchmill_code bm_client_encode_describe(const char *pipeline, struct bm_bu
     Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
     request.call_case = BATCHMILL__V1__REQUEST__CALL_DESCRIBE_PIPELINE;
     request.describe_pipeline = &call;
+    return request_pack(&request, out, error);
+}
+
+enum batchmill_code bm_client_encode_register(const char *name, const char *definition,
+                                              uint32_t lease_ms, struct bm_buffer *out,
+                                              struct batchmill_error *error)
+{
+    Batchmill__V1__RegisterPipelineRequest call = BATCHMILL__V1__REGISTER_PIPELINE_REQUEST__INIT;
+    call.name = (char *)name;
+    call.definition = (char *)definition;
+    call.lease_ms = lease_ms;
+    Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
+    request.call_case = BATCHMILL__V1__REQUEST__CALL_REGISTER_PIPELINE;
+    request.register_pipeline = &call;
+    return request_pack(&request, out, error);
+}
+
+enum batchmill_code bm_client_encode_unregister(const char *name, const char *registration,
+                                                struct bm_buffer *out,
+                                                struct batchmill_error *error)
+{
+    Batchmill__V1__UnregisterPipelineRequest call =
+        BATCHMILL__V1__UNREGISTER_PIPELINE_REQUEST__INIT;
+    call.name = (char *)name;
+    call.registration = (char *)registration;
+    Batchmill__V1__Request request = BATCHMILL__V1__REQUEST__INIT;
+    request.call_case = BATCHMILL__V1__REQUEST__CALL_UNREGISTER_PIPELINE;
+    request.unregister_pipeline = &call;
     return request_pack(&request, out, error);
 }
 

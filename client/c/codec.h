@@ -67,6 +67,12 @@ enum batchmill_code bm_client_encode_cancel_run(const char *run, struct bm_buffe
 enum batchmill_code bm_client_encode_list(struct bm_buffer *out, struct batchmill_error *error);
 enum batchmill_code bm_client_encode_describe(const char *pipeline, struct bm_buffer *out,
                                               struct batchmill_error *error);
+enum batchmill_code bm_client_encode_register(const char *name, const char *definition,
+                                              uint32_t lease_ms, struct bm_buffer *out,
+                                              struct batchmill_error *error);
+enum batchmill_code bm_client_encode_unregister(const char *name, const char *registration,
+                                                struct bm_buffer *out,
+                                                struct batchmill_error *error);
 enum batchmill_code bm_client_encode_status(struct bm_buffer *out, struct batchmill_error *error);
 
 // ---- Replies ----
@@ -173,6 +179,11 @@ enum batchmill_code bm_client_decode_list(const void *bytes, size_t size,
 enum batchmill_code bm_client_decode_describe(const void *bytes, size_t size,
                                               struct batchmill_description **ret_description,
                                               struct batchmill_error *error);
+enum batchmill_code bm_client_decode_register(const void *bytes, size_t size,
+                                              struct batchmill_registration *ret_registration,
+                                              struct batchmill_error *error);
+enum batchmill_code bm_client_decode_unregister(const void *bytes, size_t size, bool *ret_removed,
+                                                struct batchmill_error *error);
 enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,
                                             struct batchmill_error *error);

@@ -15,6 +15,8 @@
 enum { // fields of Response
     REPLY_LIST_PIPELINES = 3,
     REPLY_DESCRIBE_PIPELINE = 4,
+    REPLY_REGISTER_PIPELINE = 5,
+    REPLY_UNREGISTER_PIPELINE = 6,
     REPLY_OPEN_STREAM = 7,
     REPLY_RUN = 9,
     REPLY_GET_RUN = 10,
@@ -140,6 +142,7 @@ static struct batchmill_summary summary_take(unsigned char **at,
         .items = summary->items,
         .fingerprint = summary->fingerprint,
         .stateful = summary->stateful,
+        .registered = summary->registered,
     };
 }
 
@@ -187,7 +190,8 @@ static size_t actions_bytes(size_t n, Batchmill__V1__Action *const *actions)
 {
     size_t bytes = n * sizeof(struct batchmill_action);
     for (size_t i = 0; i < n; i++)
-        bytes += text_bytes(actions[i]->name) + text_bytes(actions[i]->lock);
+        bytes += text_bytes(actions[i]->name) + text_bytes(actions[i]->lock) +
+                 components_bytes(actions[i]->n_components, actions[i]->components);
     return bytes;
 }
 
@@ -204,6 +208,8 @@ static const struct batchmill_action *actions_take(unsigned char **at, size_t n,
             .stateful = from->stateful,
             .per_batch = from->per_batch,
             .probability = 1 - from->passing,
+            .ncomponents = from->n_components,
+            .components = components_take(at, from->n_components, from->components),
         };
     }
     return taken;
@@ -219,6 +225,9 @@ static enum batchmill_code description_new(const Batchmill__V1__DescribePipeline
         components_check(reply->n_source_components, reply->source_components, error);
     if (code == BATCHMILL_OK)
         code = components_check(reply->n_components, reply->components, error);
+    for (size_t i = 0; i < reply->n_actions && code == BATCHMILL_OK; i++)
+        code =
+            components_check(reply->actions[i]->n_components, reply->actions[i]->components, error);
     if (code != BATCHMILL_OK)
         return code;
     size_t total = sizeof(struct batchmill_description) + summary_bytes(reply->summary) +
@@ -260,6 +269,42 @@ enum batchmill_code bm_client_decode_describe(const void *bytes, size_t size,
         return code;
     code = description_new(reply, ret_description, error);
     batchmill__v1__describe_pipeline_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+enum batchmill_code bm_client_decode_register(const void *bytes, size_t size,
+                                              struct batchmill_registration *ret_registration,
+                                              struct batchmill_error *error)
+{
+    enum batchmill_code code;
+    Batchmill__V1__RegisterPipelineReply *reply =
+        reply_unpack(&batchmill__v1__register_pipeline_reply__descriptor, bytes, size,
+                     REPLY_REGISTER_PIPELINE, &code, error);
+    if (reply == NULL)
+        return code;
+    struct batchmill_registration registration = {
+        .fingerprint = reply->fingerprint,
+        .lease_ms = reply->lease_ms,
+    };
+    if (id_take(reply->registration, registration.id))
+        *ret_registration = registration;
+    else
+        code = wire_unreadable(error, "expected the registration's id");
+    batchmill__v1__register_pipeline_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
+enum batchmill_code bm_client_decode_unregister(const void *bytes, size_t size, bool *ret_removed,
+                                                struct batchmill_error *error)
+{
+    enum batchmill_code code;
+    Batchmill__V1__UnregisterPipelineReply *reply =
+        reply_unpack(&batchmill__v1__unregister_pipeline_reply__descriptor, bytes, size,
+                     REPLY_UNREGISTER_PIPELINE, &code, error);
+    if (reply == NULL)
+        return code;
+    *ret_removed = reply->removed;
+    batchmill__v1__unregister_pipeline_reply__free_unpacked(reply, NULL);
     return code;
 }
 

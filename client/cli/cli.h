@@ -26,6 +26,8 @@ int cli_run(int argc, char **argv);
 int cli_trace(int argc, char **argv);
 int cli_plugin(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_register(int argc, char **argv);
+int cli_unregister(int argc, char **argv);
 
 // ---- types.c ----
 

@@ -2,11 +2,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "client/cli/cli.h"
+
+enum { KEY_JSON = 0x100 };
 
 struct list {
     struct cli_target target;
     const char *pipeline; // of describe
+    bool json;            // likewise
 };
 
 static error_t list_parse(int key, char *arg, struct argp_state *state)
@@ -25,9 +30,17 @@ static error_t describe_parse(int key, char *arg, struct argp_state *state)
     struct list *list = state->input;
     if (key == ARGP_KEY_INIT)
         state->child_inputs[1] = &list->pipeline;
+    if (key == KEY_JSON) {
+        list->json = true;
+        return 0;
+    }
     return list_parse(key, arg, state);
 }
 
+static const struct argp_option describe_options[] = {
+    {"json", KEY_JSON, NULL, 0, "as JSON, with the components after each action", 0},
+    {0},
+};
 static const struct argp_child list_children[] = {{&cli_target_argp, 0, NULL, 0}, {0}};
 static const struct argp_child describe_children[] = {
     {&cli_target_argp, 0, NULL, 0}, {&cli_pipeline_argp, 0, NULL, 0}, {0}};
@@ -46,11 +59,12 @@ int cli_list(int argc, char **argv)
     if (batchmill_list(list.target.client, &pipelines, &error) != BATCHMILL_OK)
         code = cli_report(argv[0], &error);
     if (pipelines != NULL)
-        printf("%-24s %-16s %12s  %s\n", "PIPELINE", "SOURCE", "ITEMS", "FINGERPRINT");
+        printf("%-24s %-16s %12s  %s\n", "PIPELINE", "SOURCE", "ITEMS", "FINGERPRINT       OWNER");
     for (size_t i = 0; pipelines != NULL && i < pipelines->n; i++) {
         const struct batchmill_summary *summary = &pipelines->pipelines[i];
-        printf("%-24s %-16s %12" PRIu64 "  %016" PRIx64 "%s\n", summary->name, summary->source,
-               summary->items, summary->fingerprint, summary->stateful ? "  stateful" : "");
+        printf("%-24s %-16s %12" PRIu64 "  %016" PRIx64 "  %s%s\n", summary->name, summary->source,
+               summary->items, summary->fingerprint, summary->registered ? "client" : "config",
+               summary->stateful ? "  stateful" : "");
     }
     batchmill_list_free(pipelines);
     cli_target_close(&list.target);
@@ -76,6 +90,8 @@ static void print_description(const struct batchmill_description *pipeline)
 {
     printf("pipeline %s, fingerprint %016" PRIx64 "\n", pipeline->summary.name,
            pipeline->summary.fingerprint);
+    if (pipeline->summary.registered)
+        printf("registered by a client\n");
     if (pipeline->summary.stateful)
         printf("stateful: order and exactly-once delivery are promised, equal bytes are not\n");
     printf("source %s (%s), %" PRIu64 " items, each\n", pipeline->summary.source,
@@ -98,9 +114,76 @@ static void print_description(const struct batchmill_description *pipeline)
     print_components(pipeline->components, pipeline->ncomponents);
 }
 
+static json_t *json_components(const struct batchmill_component *components, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *component = json_object(), *shape = json_array();
+        for (unsigned axis = 0; axis < components[i].ndim; axis++) {
+            bool varies = axis == 0 && components[i].ragged;
+            json_array_append_new(
+                shape, varies ? json_null() : json_integer((json_int_t)components[i].shape[axis]));
+        }
+        json_object_set_new(component, "name", json_string(components[i].name));
+        json_object_set_new(component, "dtype",
+                            json_string(batchmill_dtype_name(components[i].dtype)));
+        json_object_set_new(component, "shape", shape); // null: varies
+        json_array_append_new(list, component);
+    }
+    return list;
+}
+
+static json_t *json_description(const struct batchmill_description *pipeline)
+{
+    char fingerprint[20];
+    snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, pipeline->summary.fingerprint);
+    json_t *source = json_object(), *actions = json_array(), *steps = json_array();
+    json_object_set_new(source, "name", json_string(pipeline->summary.source));
+    json_object_set_new(source, "type", json_string(pipeline->source_type));
+    json_object_set_new(source, "items", json_integer((json_int_t)pipeline->summary.items));
+    json_object_set_new(source, "components",
+                        json_components(pipeline->source_components, pipeline->nsource_components));
+    for (size_t i = 0; i < pipeline->nactions; i++) {
+        const struct batchmill_action *from = &pipeline->actions[i];
+        json_t *action = json_object();
+        json_object_set_new(action, "name", json_string(from->name));
+        json_object_set_new(action, "form", json_string(from->per_batch ? "batch" : "item"));
+        json_object_set_new(action, "random", json_boolean(from->random));
+        json_object_set_new(action, "stateful", json_boolean(from->stateful));
+        json_object_set_new(action, "lock",
+                            from->lock == NULL ? json_null() : json_string(from->lock));
+        json_object_set_new(action, "components",
+                            json_components(from->components, from->ncomponents));
+        json_array_append_new(actions, action);
+    }
+    for (size_t i = 0; i < pipeline->nsteps; i++)
+        json_array_append_new(steps, json_string(pipeline->steps[i]));
+    json_t *out = json_object();
+    json_object_set_new(out, "name", json_string(pipeline->summary.name));
+    json_object_set_new(out, "fingerprint", json_string(fingerprint));
+    json_object_set_new(out, "owner",
+                        json_string(pipeline->summary.registered ? "client" : "config"));
+    json_object_set_new(out, "stateful", json_boolean(pipeline->summary.stateful));
+    json_object_set_new(out, "source", source);
+    json_object_set_new(out, "actions", actions);
+    json_object_set_new(out, "steps", steps);
+    json_object_set_new(out, "components",
+                        json_components(pipeline->components, pipeline->ncomponents));
+    return out;
+}
+
+static bool print_json(const struct batchmill_description *pipeline)
+{
+    json_t *out = json_description(pipeline);
+    bool ok = json_dumpf(out, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
+    json_decref(out);
+    return ok;
+}
+
 int cli_describe(int argc, char **argv)
 {
-    const struct argp argp = {.parser = describe_parse,
+    const struct argp argp = {.options = describe_options,
+                              .parser = describe_parse,
                               .args_doc = "PIPELINE",
                               .doc = "Show a pipeline: source, actions, locks, components.",
                               .children = describe_children};
@@ -111,10 +194,12 @@ int cli_describe(int argc, char **argv)
         return (int)code;
     struct batchmill_description *description = NULL;
     struct batchmill_error error = {0};
-    if (batchmill_describe(list.target.client, list.pipeline, &description, &error) == BATCHMILL_OK)
-        print_description(description);
-    else
+    if (batchmill_describe(list.target.client, list.pipeline, &description, &error) != BATCHMILL_OK)
         code = cli_report(argv[0], &error);
+    else if (!list.json)
+        print_description(description);
+    else if (!print_json(description))
+        code = CLI_FAILED;
     batchmill_description_free(description);
     cli_target_close(&list.target);
     return (int)code;

@@ -14,6 +14,8 @@ static const struct {
     {"serve", cli_serve, "host the pipelines of a configuration file"},
     {"list", cli_list, "list the pipelines of a server"},
     {"describe", cli_describe, "show a pipeline: source, actions, locks, components"},
+    {"register", cli_register, "register a pipeline on a server that allows it"},
+    {"unregister", cli_unregister, "remove a registered pipeline"},
     {"status", cli_status, "show what a server does and what it has refused"},
     {"actions", cli_actions, "list the built-in actions and their parameters"},
     {"sources", cli_sources, "list the built-in sources and their parameters"},

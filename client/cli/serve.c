@@ -20,6 +20,7 @@ enum {
     KEY_MEMORY,
     KEY_CHECK,
     KEY_INSECURE,
+    KEY_ALLOW_REGISTER,
     KEY_NO_SHARED,
     KEY_TOKEN_FILE,
     KEY_TLS_CERTIFICATE,
@@ -40,7 +41,7 @@ struct serve {
     const char *listen[BM_LISTEN_MAX];
     const char *plugins[PLUGINS_MAX];
     unsigned nlisten, nplugins, workers;
-    bool has_workers, has_memory, check, insecure, no_shared_memory, json;
+    bool has_workers, has_memory, check, insecure, allow_register, no_shared_memory, json;
     uint64_t memory_bytes, drain_seconds;
     enum bm_log_level level;
 };
@@ -62,6 +63,8 @@ static const struct argp_option serve_options[] = {
      "over tls+tcp://, serve only clients with a certificate of these authorities", 0},
     {"insecure", KEY_INSECURE, NULL, 0, "listen on other addresses than loopback without a token",
      0},
+    {"allow-register", KEY_ALLOW_REGISTER, NULL, 0,
+     "clients may register pipelines over the configuration's sources", 0},
     {"no-shared-memory", KEY_NO_SHARED, NULL, 0,
      "send every batch by the socket, also to clients on this host", 0},
     {"plugins", KEY_PLUGINS, "PATH", 0,
@@ -137,6 +140,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INSECURE:
         serve->insecure = true;
+        return 0;
+    case KEY_ALLOW_REGISTER:
+        serve->allow_register = true;
         return 0;
     case KEY_NO_SHARED:
         serve->no_shared_memory = true;
@@ -243,8 +249,11 @@ static struct bm_tls_files serve_tls(const struct serve *serve, const struct bm_
 static int serve_run(const struct serve *serve, const struct bm_config *config,
                      const sigset_t *signals)
 {
+    bool allow_register = serve->allow_register || config->allow_register;
+    unsigned npipelines = bm_catalog_count(config->catalog); // before clients add theirs
     struct bm_server_config server_config = {
         .catalog = config->catalog,
+        .registrar = allow_register ? config->registrar : NULL,
         .listen = (const char *const *)config->listen,
         .nlisten = config->nlisten,
         .workers = serve->has_workers ? serve->workers : config->workers,
@@ -264,8 +273,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
         return serve_fail("cannot-start", &error);
     for (unsigned i = 0; i < server_config.nlisten; i++)
         BM_LOG(BM_LOG_INFO, "listening", BM_TEXT("url", bm_server_url(server, i)),
-               BM_NUMBER("pipelines", bm_catalog_count(config->catalog)),
-               BM_TEXT("version", batchmill_version()));
+               BM_NUMBER("pipelines", npipelines), BM_TEXT("version", batchmill_version()));
     serve_until_signal(server, serve, signals);
     signal(SIGALRM, serve_leave_anyway);
     alarm(STOP_SECONDS_MAX);

@@ -129,11 +129,13 @@ static enum cli_exit target_embed(struct cli_target *target, const char **ret_ur
         snprintf(url, sizeof url, "inproc://batchmill-%ld", (long)getpid());
         const char *const listen[] = {url};
         status = bm_server_start(
-            &(struct bm_server_config){.catalog = embedded->config.catalog,
-                                       .listen = listen,
-                                       .nlisten = 1,
-                                       .workers = embedded->config.workers,
-                                       .memory_bytes = embedded->config.memory_bytes},
+            &(struct bm_server_config){
+                .catalog = embedded->config.catalog,
+                .registrar = embedded->config.allow_register ? embedded->config.registrar : NULL,
+                .listen = listen,
+                .nlisten = 1,
+                .workers = embedded->config.workers,
+                .memory_bytes = embedded->config.memory_bytes},
             &target->embedded, &error);
     }
     if (status != BM_OK) {

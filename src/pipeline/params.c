@@ -544,20 +544,27 @@ void bm_params_hash(const struct bm_param *params, unsigned nparams, const void 
 
 // ---- For people ----
 
-static void kind_print(const struct bm_param *param, struct bm_buffer *out)
+const char *bm_param_kind_name(enum bm_param_kind kind)
 {
     static const char *const names[] = {
-        [BM_PARAM_BOOL] = "bool",      [BM_PARAM_INTEGER] = "integer",
-        [BM_PARAM_FLOAT] = "float",    [BM_PARAM_TEXT] = "text",
-        [BM_PARAM_NAME] = "name",      [BM_PARAM_DTYPE] = "dtype",
-        [BM_PARAM_CHOICE] = "one of ", [BM_PARAM_INTEGERS] = "integers",
-        [BM_PARAM_FLOATS] = "floats",  [BM_PARAM_NAMES] = "names",
-        [BM_PARAM_TEXTS] = "texts",    [BM_PARAM_TEXT_MAP] = "map of texts",
-        [BM_PARAM_VALUE] = "value",    [BM_PARAM_BYTES] = "bytes",
+        [BM_PARAM_BOOL] = "bool",     [BM_PARAM_INTEGER] = "integer",
+        [BM_PARAM_FLOAT] = "float",   [BM_PARAM_TEXT] = "text",
+        [BM_PARAM_NAME] = "name",     [BM_PARAM_DTYPE] = "dtype",
+        [BM_PARAM_CHOICE] = "one of", [BM_PARAM_INTEGERS] = "integers",
+        [BM_PARAM_FLOATS] = "floats", [BM_PARAM_NAMES] = "names",
+        [BM_PARAM_TEXTS] = "texts",   [BM_PARAM_TEXT_MAP] = "map of texts",
+        [BM_PARAM_VALUE] = "value",   [BM_PARAM_BYTES] = "bytes",
     };
-    bm_buffer_add_text(out, names[param->kind]);
-    if (param->kind == BM_PARAM_CHOICE)
+    return names[kind];
+}
+
+static void kind_print(const struct bm_param *param, struct bm_buffer *out)
+{
+    bm_buffer_add_text(out, bm_param_kind_name(param->kind));
+    if (param->kind == BM_PARAM_CHOICE) {
+        bm_buffer_add_text(out, " ");
         choices_print(param, out);
+    }
     range_print(param, out);
 }
 

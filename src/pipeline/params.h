@@ -87,6 +87,7 @@ void bm_params_hash(const struct bm_param *params, unsigned nparams, const void 
                     struct bm_hash *hash);
 // One line per parameter: "  factor  float, default 1: multiplies every element".
 void bm_params_print(const struct bm_param *params, unsigned nparams, struct bm_buffer *out);
+const char *bm_param_kind_name(enum bm_param_kind kind); // "integer", "one of", "names"
 // `where` of a parameter, for the errors of the owner: "pipelines.digits.actions[2].factor".
 // The text is in `text` (BM_ERROR_WHERE_MAX bytes) and returned.
 const char *bm_params_where(const char *where, const char *name, char *text);

@@ -569,6 +569,11 @@ struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline)
     return pipeline;
 }
 
+unsigned bm_pipeline_refs(const struct bm_pipeline *pipeline)
+{
+    return atomic_load_explicit(&pipeline->refs, memory_order_relaxed);
+}
+
 // NOLINTNEXTLINE(misc-no-recursion): likewise
 struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline)
 {

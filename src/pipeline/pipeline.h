@@ -51,6 +51,7 @@ enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *n
                                struct bm_pipeline **ret_pipeline, struct bm_error *err);
 struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline);
 struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline);
+unsigned bm_pipeline_refs(const struct bm_pipeline *pipeline); // as of now: others may be at it
 
 // ---- Asking ----
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "server/config.h"
 #include "support.h"
 
 static void host_reply(struct bm_session_host *self, struct bm_exchange *exchange)
@@ -28,8 +29,22 @@ static uint64_t no_time(const struct bm_job *job)
     return 0;
 }
 
+static void host_make_registrar(struct fake_host *host)
+{
+    static const char text[] = "{count: {n: 40}}";
+    struct bm_value *definition = NULL;
+    struct bm_source_ref *source = NULL;
+    assert_int_equal(bm_yaml_parse(text, strlen(text), "source", &definition, NULL), BM_OK);
+    assert_int_equal(bm_source_open(host->mill.registry, "numbers", definition, ".", &source, NULL),
+                     BM_OK);
+    assert_int_equal(bm_registrar_new(host->mill.registry, &host->registrar, NULL), BM_OK);
+    assert_int_equal(bm_registrar_add_source(host->registrar, source, NULL), BM_OK);
+    bm_source_unref(source);
+    bm_value_free(definition);
+}
+
 static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed, const char *token,
-                       uint64_t memory_bytes)
+                       uint64_t memory_bytes, bool registers)
 {
     *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random},
                                .token = {.size = strlen(token)}};
@@ -38,10 +53,13 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
     host->same_host.pool = bm_shared_pool_new(BM_SHARED_BYTES_MIN);
     assert_non_null(host->same_host.pool);
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
+    if (registers)
+        host_make_registrar(host);
     const struct bm_session_config config = {
         .scheduler = host->mill.scheduler,
         .executor = &host->mill.executor.base,
         .catalog = host->catalog,
+        .registrar = host->registrar,
         .host = &host->base,
         .token = host->token.size == 0 ? NULL : &host->token,
         .same_host = &host->same_host,
@@ -55,29 +73,36 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
 
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
 {
-    host_start(host, nworkers, seed, "", 0);
+    host_start(host, nworkers, seed, "", 0, false);
 }
 
-static void host_start_plain(struct fake_host *host, const char *token, uint64_t memory_bytes)
+static void host_start_plain(struct fake_host *host, const char *token, uint64_t memory_bytes,
+                             bool registers)
 {
-    host_start(host, 1, 1, token, memory_bytes); // one worker: actions `hand` wait in order of seq
+    host_start(host, 1, 1, token, memory_bytes,
+               registers); // one worker: actions `hand` wait in order of seq
     host->mill.executor.eager = true;
     host->mill.executor.duration = no_time;
 }
 
 void fake_host_init(struct fake_host *host)
 {
-    host_start_plain(host, "", 0);
+    host_start_plain(host, "", 0, false);
 }
 
 void fake_host_init_with_token(struct fake_host *host, const char *token)
 {
-    host_start_plain(host, token, 0);
+    host_start_plain(host, token, 0, false);
 }
 
 void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes)
 {
-    host_start_plain(host, "", memory_bytes);
+    host_start_plain(host, "", memory_bytes, false);
+}
+
+void fake_host_init_registering(struct fake_host *host)
+{
+    host_start_plain(host, "", 0, true);
 }
 
 void fake_host_fini(struct fake_host *host)
@@ -91,6 +116,7 @@ void fake_host_fini(struct fake_host *host)
         fake_host_finish(host, 0);
     host->mill.executor.flush = NULL;
     bm_session_free(host->session);
+    bm_registrar_free(host->registrar);
     bm_catalog_free(host->catalog);
     mill_fini(&host->mill);
     bm_shared_pool_free(host->same_host.pool);

@@ -13,6 +13,7 @@ struct fake_host {
     struct bm_session_host base;
     struct mill mill;
     struct bm_catalog *catalog;
+    struct bm_registrar *registrar; // over the source "numbers"; NULL: clients may not register
     struct bm_session *session;
     struct bm_token token; // size 0: none
     uint64_t random;       // what the next draw gives, counted up and mixed
@@ -25,6 +26,7 @@ void fake_host_init(struct fake_host *host);
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed);
 void fake_host_init_with_token(struct fake_host *host, const char *token); // calls must have it
 void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes); // its budget
+void fake_host_init_registering(struct fake_host *host);
 void fake_host_fini(struct fake_host *host); // closes the session, asserts that nothing is left
 struct bm_pipeline *fake_host_add(struct fake_host *host, const char *name, uint64_t nitems,
                                   const char *actions_yaml); // borrowed

@@ -52,9 +52,16 @@ static void request_check(const struct bm_request *request)
     case BM_CALL_CANCEL_RUN:
         id_check(request->named.name);
         break;
-    case BM_CALL_DESCRIBE_PIPELINE:
     case BM_CALL_REGISTER_PIPELINE:
+        BM_ASSERT(bm_name_valid(request->registers.name));
+        BM_ASSERT(strlen(request->registers.definition) < BM_REQUEST_BYTES_MAX);
+        BM_ASSERT(request->registers.lease_ms <= BM_SESSION_REGISTERED_LEASE_MS_MAX);
+        break;
     case BM_CALL_UNREGISTER_PIPELINE:
+        BM_ASSERT(bm_name_valid(request->named.name));
+        id_check(request->named.registration);
+        break;
+    case BM_CALL_DESCRIBE_PIPELINE:
         BM_ASSERT(bm_name_valid(request->named.name));
         break;
     case BM_CALL_LIST_PIPELINES:

@@ -83,7 +83,7 @@ struct host {
 static struct host host;
 static const struct bm_same_host same_host = {.pid = 1, .fd = 3};
 
-static const struct bm_catalog *catalog_once(void)
+static struct bm_catalog *catalog_once(void)
 {
     static struct bm_config config;
     if (config.catalog == NULL) {

@@ -267,12 +267,16 @@ static void lists_and_descriptions_arrive(void **state)
                              .list = {2, fake_array(2, sizeof(struct bm_pipeline *))}};
     reply.list.pipelines[0] = bm_pipeline_ref(fixture->pipeline);
     reply.list.pipelines[1] = bm_pipeline_ref(fixture->pipeline);
+    reply.list.by_client = fake_array(2, sizeof(bool));
+    reply.list.by_client[1] = true;
     struct fake_bytes message = fake_bytes_reply(&reply);
     struct batchmill_list *list;
     assert_int_equal(bm_client_decode_list(message.data, message.size, &list, NULL), BATCHMILL_OK);
     free(message.memory);
     assert_int_equal(list->n, 2);
     assert_string_equal(list->pipelines[1].name, "test");
+    assert_false(list->pipelines[0].registered);
+    assert_true(list->pipelines[1].registered);
     assert_string_equal(list->pipelines[1].source, bm_pipeline_source_name(fixture->pipeline));
     assert_int_equal(list->pipelines[1].items, 10);
     free(list);
@@ -295,9 +299,44 @@ static void lists_and_descriptions_arrive(void **state)
     assert_true(description->actions[0].random && !description->actions[1].random);
     assert_true(description->actions[0].probability == 0.25);
     assert_true(description->actions[1].probability == 1);
+    assert_int_equal(description->actions[0].ncomponents, 2);
+    assert_string_equal(description->actions[1].components[1].name, "tail");
     assert_int_equal(description->ncomponents, 2);
     assert_string_equal(description->steps[0], "read");
     free(description);
+}
+
+static void registrations_arrive(void **state)
+{
+    (void)state;
+    struct bm_reply reply = {
+        .kind = BM_CALL_REGISTER_PIPELINE,
+        .registered = {.fingerprint = 0xfeed, .id = "r-1", .lease_ms = 5000},
+    };
+    struct fake_bytes message = fake_bytes_reply(&reply);
+    struct batchmill_registration registration;
+    assert_int_equal(bm_client_decode_register(message.data, message.size, &registration, NULL),
+                     BATCHMILL_OK);
+    free(message.memory);
+    assert_string_equal(registration.id, "r-1");
+    assert_int_equal(registration.fingerprint, 0xfeed);
+    assert_int_equal(registration.lease_ms, 5000);
+
+    reply = (struct bm_reply){.kind = BM_CALL_REGISTER_PIPELINE}; // without an id
+    message = fake_bytes_reply(&reply);
+    assert_int_equal(bm_client_decode_register(message.data, message.size, &registration, NULL),
+                     BATCHMILL_DATA_LOSS);
+    free(message.memory);
+
+    for (unsigned i = 0; i < 2; i++) {
+        bool removed = i == 0;
+        reply = (struct bm_reply){.kind = BM_CALL_UNREGISTER_PIPELINE, .unregistered = i == 1};
+        message = fake_bytes_reply(&reply);
+        assert_int_equal(bm_client_decode_unregister(message.data, message.size, &removed, NULL),
+                         BATCHMILL_OK);
+        free(message.memory);
+        assert_int_equal(removed, i == 1);
+    }
 }
 
 static void runs_arrive(void **state)
@@ -516,6 +555,7 @@ int main(void)
         cmocka_unit_test(a_request_that_finds_no_memory_says_so),
         cmocka_unit_test(opened_streams_arrive),
         cmocka_unit_test(lists_and_descriptions_arrive),
+        cmocka_unit_test(registrations_arrive),
         cmocka_unit_test(runs_arrive),
         cmocka_unit_test(status_arrives_and_so_does_a_refusal),
         cmocka_unit_test(a_description_that_makes_no_sense_is_refused),

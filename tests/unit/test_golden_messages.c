@@ -44,6 +44,19 @@ static void describe_request(void)
     bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
+static void register_request(void)
+{
+    bm_client_encode_register("mine", "{source: digits, actions: [noop]}", 60000, &golden.out,
+                              NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
+}
+
+static void unregister_request(void)
+{
+    bm_client_encode_unregister("mine", "r-1", &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
+}
+
 static void open_request(void)
 {
     const struct batchmill_order order = order_make();
@@ -253,6 +266,8 @@ static const struct {
 } messages[] = {
     {"list_pipelines.request", list_request},
     {"describe_pipeline.request", describe_request},
+    {"register_pipeline.request", register_request},
+    {"unregister_pipeline.request", unregister_request},
     {"open_stream.request", open_request},
     {"open_cursor.request", open_cursor_request},
     {"next_batches.request", next_request},

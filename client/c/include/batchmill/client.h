@@ -152,7 +152,8 @@ enum { BATCHMILL_NDIM_MAX = 17 }; // with the batch axis
 struct batchmill_summary {
     const char *name, *source;
     uint64_t items, fingerprint;
-    bool stateful; // promises order and exactly-once delivery, not equal bytes
+    bool stateful;   // promises order and exactly-once delivery, not equal bytes
+    bool registered; // by a client, and not by the server's configuration
 };
 struct batchmill_list { // one allocation: free with batchmill_list_free()
     size_t n;
@@ -167,6 +168,8 @@ struct batchmill_action {
     const char *name, *lock; // lock is NULL for none
     bool random, stateful, per_batch;
     double probability; // of an item to go through it; others stay as they are
+    size_t ncomponents;
+    const struct batchmill_component *components; // after it
 };
 struct batchmill_description {
     struct batchmill_summary summary;
@@ -182,6 +185,29 @@ BATCHMILL_API enum batchmill_code batchmill_describe(struct batchmill_client *cl
                                                      struct batchmill_description **ret_description,
                                                      struct batchmill_error *error);
 BATCHMILL_API void batchmill_description_free(struct batchmill_description *description);
+
+struct batchmill_registration {
+    char id[41]; // what batchmill_unregister() takes
+    uint64_t fingerprint;
+    uint32_t lease_ms;
+};
+// Registers a pipeline for everybody, where the server allows it (else
+// BATCHMILL_PERMISSION_DENIED). `definition` is YAML or JSON: what stands under a pipeline's name
+// in a configuration, as {source: digits, actions: [...]}, with a source of the server's
+// configuration. To register the same again renews its lease and gives the same registration;
+// another one under that name is BATCHMILL_ALREADY_EXISTS. `lease_ms`: it is removed when nobody
+// uses it or registers it again for that long; 0: what the server says. After the server was
+// started again it is gone; register it again.
+BATCHMILL_API enum batchmill_code
+batchmill_register(struct batchmill_client *client, const char *name, const char *definition,
+                   uint32_t lease_ms, struct batchmill_registration *ret_registration,
+                   struct batchmill_error *error);
+// Streams that are open go on. No such registration is BATCHMILL_OK as well; `ret_removed`, which
+// may be NULL, tells.
+BATCHMILL_API enum batchmill_code batchmill_unregister(struct batchmill_client *client,
+                                                       const char *name, const char *registration,
+                                                       bool *ret_removed,
+                                                       struct batchmill_error *error);
 
 // ---- Order ----
 
