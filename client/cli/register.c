@@ -104,7 +104,7 @@ static char *definition_read(const char *command, const char *path)
         problem = "expected a text, got a NUL character";
     if (file != NULL)
         fclose(file);
-    if (problem != NULL) {
+    if (problem != NULL || text == NULL) {
         fprintf(stderr, "%s: %s: %s\n", command, path, problem);
         free(text);
         return NULL;
