@@ -666,7 +666,7 @@ class Serve(WithFolder):
             error = mill("list", "--server", server.url, ca, code=1).stderr
             self.assertIn("does not accept this side's certificate", error)
         for names, said in (
-            ('tls: {certificate: a}\n', 'tls: expected "key"'),
+            ("tls: {certificate: a}\n", 'tls: expected "key"'),
             ("tls: {certificate: a, key: b, ca: c}\n", "tls.ca"),
             ("tls: 1\n", "tls: expected"),
         ):
@@ -758,7 +758,8 @@ class RunNextTrace(WithFolder):
 
     def test_list_and_describe(self):
         self.assertRegex(
-            mill("list", "--config", DIGITS).stdout, r"(?m)^digits +digits +1797  [0-9a-f]{16}$"
+            mill("list", "--config", DIGITS).stdout,
+            r"(?m)^digits +digits +1797  [0-9a-f]{16}  config$",
         )
         text = mill("describe", "digits-locked", "--config", DIGITS).stdout
         self.assertIn("read -> cast+scale -> wait -> burn -> wait", text)

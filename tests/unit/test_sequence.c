@@ -50,7 +50,8 @@ static void assert_offsets(const char *name, const uint64_t *expected, uint64_t 
     assert_memory_equal(batch->tensors[c].offsets, expected, (nitems + 1) * sizeof expected[0]);
 }
 
-static const char texts[] = "the cat \xc3\xa9  cat\tthe \n";
+static const char texts[] = "the cat \xc3\xa9  cat\t"
+                            "the \n";
 static const uint64_t text_offsets[] = {0, 10, 10, 15, 21};
 static const float rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 static const uint64_t row_offsets[] = {0, 1, 1, 5, 6}; // of 2 numbers each
