@@ -1,6 +1,7 @@
 #include "image/scratch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/size.h"
 #include "image/codec.h"
@@ -47,6 +48,8 @@ enum bm_status bm_scratch_get(struct bm_image_scratch *scratch, enum bm_scratch_
         if (data == NULL)
             return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL,
                            "out of memory: %zu bytes for a picture", size);
+        // Vectors reach past the pixels, and multiply what they find there by 0.
+        memset(data, 0, room);
         scratch->memory[use].data = data;
         scratch->memory[use].size = room;
     }

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "actions/types.h"
@@ -299,22 +299,16 @@ static enum bm_status try_to_build(const char *actions)
 static void a_file_has_one_server_at_a_time(void **state)
 {
     (void)state;
-    struct bm_pipeline *pipeline = build_in_directory();
-    pid_t child = fork();
-    if (child == 0) { // another process
-        struct bm_registry *own = fake_types_registry();
-        char actions[192];
-        snprintf(actions, sizeof actions, "[" BEFORE ", {cache: {directory: %s, size: 1MiB}}]",
-                 directory);
-        if (bm_registry_add_action(own, &bm_cache_action, &error) != BM_OK)
-            _exit(2);
-        registry = own;
-        _exit(try_to_build(actions) == BM_FAILED_PRECONDITION ? 0 : 1);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    bm_pipeline_unref(pipeline);
+    bm_pipeline_unref(build_in_directory());
+    int fd = open(cache_file(), O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0); // as another process would
+    char actions[192];
+    snprintf(actions, sizeof actions, "[" BEFORE ", {cache: {directory: %s, size: 1MiB}}]",
+             directory);
+    assert_int_equal(try_to_build(actions), BM_FAILED_PRECONDITION);
+    assert_non_null(strstr(error.text, "is in use by another server"));
+    close(fd);
+    assert_int_equal(try_to_build(actions), BM_OK);
 }
 
 static void another_file_under_that_name_is_left_alone(void **state)
