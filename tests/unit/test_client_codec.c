@@ -264,10 +264,11 @@ static void lists_and_descriptions_arrive(void **state)
 {
     struct fixture *fixture = *state;
     struct bm_reply reply = {.kind = BM_CALL_LIST_PIPELINES,
-                             .list = {2, fake_array(2, sizeof(struct bm_pipeline *))}};
+                             .list = {.n = 2,
+                                      .pipelines = fake_array(2, sizeof(struct bm_pipeline *)),
+                                      .by_client = fake_array(2, sizeof(bool))}};
     reply.list.pipelines[0] = bm_pipeline_ref(fixture->pipeline);
     reply.list.pipelines[1] = bm_pipeline_ref(fixture->pipeline);
-    reply.list.by_client = fake_array(2, sizeof(bool));
     reply.list.by_client[1] = true;
     struct fake_bytes message = fake_bytes_reply(&reply);
     struct batchmill_list *list;
