@@ -17,12 +17,15 @@ struct bm_registrar {
 
 struct pipeline_settings {
     char *source;
-    const struct bm_value *actions;
+    const struct bm_value *actions, *group_by;
 };
 static const struct bm_param pipeline_params[] = {
     BM_PARAM(struct pipeline_settings, source, BM_PARAM_NAME, .required = true,
              .doc = "one of `sources`"),
     BM_PARAM(struct pipeline_settings, actions, BM_PARAM_VALUE, .doc = "the chain, in order"),
+    BM_PARAM(struct pipeline_settings, group_by, BM_PARAM_VALUE,
+             .doc = "a component of the source with the length of each item, or {component: name, "
+                    "width: 16}: shuffled streams have batches of items of like length"),
 };
 enum { NPARAMS = sizeof pipeline_params / sizeof pipeline_params[0] };
 
@@ -59,7 +62,8 @@ enum bm_status bm_pipeline_define(const struct bm_registry *registry,
     status = finder->find(finder->context, settings.source,
                           bm_value_find(definition, "source")->where, &source, err);
     if (status == BM_OK)
-        status = bm_pipeline_new(registry, name, source, settings.actions, ret_pipeline, err);
+        status = bm_pipeline_new_grouped(registry, name, source, settings.actions,
+                                         settings.group_by, ret_pipeline, err);
     bm_source_unref(source);
     bm_params_free(pipeline_params, NPARAMS, &settings);
     return status;
@@ -128,6 +132,11 @@ static enum bm_status registrar_allows(const struct bm_registrar *registrar,
 {
     const struct bm_value *actions =
         definition->kind == BM_VALUE_MAP ? bm_value_find(definition, "actions") : NULL;
+    const struct bm_value *group_by =
+        definition->kind == BM_VALUE_MAP ? bm_value_find(definition, "group_by") : NULL;
+    if (group_by != NULL)
+        return bm_fail(err, BM_PERMISSION_DENIED, group_by->where,
+                       "group_by reads the whole source: only the configuration may have it");
     if (actions == NULL || actions->kind != BM_VALUE_LIST)
         return BM_OK;
     for (unsigned i = 0; i < actions->nchildren; i++) {

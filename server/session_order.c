@@ -242,9 +242,11 @@ enum bm_status session_plan_make(struct bm_session *session, const struct bm_ope
         status = bm_catalog_find(session->config.catalog, request->pipeline, &plan.pipeline, err);
     if (status == BM_OK && !resumes)
         status = order_params_make(session, &request->order, &position.order, err);
-    if (status == BM_OK)
-        status = bm_order_init(&plan.order, &position.order,
-                               bm_pipeline_source(plan.pipeline)->nitems, err);
+    if (status != BM_OK)
+        return status;
+    position.order.groups = bm_pipeline_groups(plan.pipeline);
+    status =
+        bm_order_init(&plan.order, &position.order, bm_pipeline_source(plan.pipeline)->nitems, err);
     if (status != BM_OK)
         return status;
     uint64_t seq_max = bm_order_seq_max(&plan.order);

@@ -219,7 +219,8 @@ enum { LONGER_FAIL, LONGER_CUT };
 
 struct pad_sequence {
     char *component;
-    int64_t length;
+    int64_t length, multiple;
+    bool longest;
     double value;
     int longer;
     bool mask;
@@ -228,16 +229,22 @@ struct pad_sequence {
 static const struct bm_param pad_sequence_params[] = {
     BM_PARAM(struct pad_sequence, component, BM_PARAM_NAME, .required = true,
              .doc = "numbers whose items differ in length"),
-    BM_PARAM(struct pad_sequence, length, BM_PARAM_INTEGER, .required = true, .min = 1,
-             .max = 0x1p32, .doc = "that all items get"),
+    BM_PARAM(struct pad_sequence, length, BM_PARAM_INTEGER, .min = 1, .max = 0x1p32,
+             .doc = "that all items get; with `longest`: that they get at most"),
+    BM_PARAM(struct pad_sequence, longest, BM_PARAM_BOOL, .fallback = "false",
+             .doc = "items get the length of the longest one in their batch. The component stays "
+                    "one of varying lengths, as they vary from batch to batch, but a batch's "
+                    "values are an array of [items, longest]"),
+    BM_PARAM(struct pad_sequence, multiple, BM_PARAM_INTEGER, .fallback = "1", .min = 1,
+             .max = 0x1p20, .doc = "with `longest`: rounded up to a multiple of this"),
     BM_PARAM(struct pad_sequence, value, BM_PARAM_FLOAT, .fallback = "0",
              .doc = "what follows the end of shorter ones"),
     BM_PARAM(struct pad_sequence, longer, BM_PARAM_CHOICE, .fallback = "fail",
              .choices = {[LONGER_FAIL] = "fail", [LONGER_CUT] = "cut"},
-             .doc = "what becomes of longer ones: an error, or their beginning"),
+             .doc = "what becomes of those longer than `length`: an error, or their beginning"),
     BM_PARAM(struct pad_sequence, mask, BM_PARAM_BOOL, .fallback = "false",
-             .doc =
-                 "add a bool component x" MASK_SUFFIX " [length]: true where there was something"),
+             .doc = "add a bool component x" MASK_SUFFIX
+                    " of the same lengths: true where there was something"),
 };
 
 struct pad_plan {
@@ -247,12 +254,43 @@ struct pad_plan {
     unsigned char value[sizeof(uint64_t)];
 };
 
+static enum bm_status pad_check(const struct pad_sequence *pad, const struct bm_infer *infer,
+                                const struct bm_component *component, struct pad_plan *plan,
+                                struct bm_error *err)
+{
+    char text[BM_ERROR_WHERE_MAX];
+    if (!component->ragged)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "component", text),
+                       "expected a component whose items differ in length, but those of %s do not",
+                       component->name);
+    if (pad->length == 0 && !pad->longest)
+        return bm_fail(err, BM_INVALID_ARGUMENT, infer->where,
+                       "expected \"length\" or \"longest: true\", got neither");
+    if (pad->multiple > 1 && !pad->longest)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "multiple", text),
+                       "expected \"longest: true\" with it");
+    if (pad->longer == LONGER_CUT && pad->length == 0)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "longer", text),
+                       "expected \"length\" with it, where they are cut");
+    plan->element_bytes = bm_dtype_size(component->dtype);
+    bm_dtype_put(component->dtype, plan->value, 0, pad->value);
+    if (!bm_dtype_is_float(component->dtype) &&
+        bm_dtype_get(component->dtype, plan->value, 0) != pad->value)
+        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "value", text),
+                       "expected a value that %s has, got %.15g", bm_dtype_name(component->dtype),
+                       pad->value);
+    return BM_OK;
+}
+
+// `padded` is the component that it goes with.
 static enum bm_status pad_write_mask(const struct pad_sequence *pad, struct bm_infer *infer,
-                                     struct pad_plan *plan, struct bm_error *err)
+                                     const struct bm_component *padded, struct pad_plan *plan,
+                                     struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
     const char *where = bm_params_where(infer->where, "mask", text);
-    struct bm_component mask = {.dtype = BM_BOOL, .ndim = 1, .shape = {(uint64_t)pad->length}};
+    struct bm_component mask = {
+        .dtype = BM_BOOL, .ndim = 1, .ragged = padded->ragged, .shape = {padded->shape[0]}};
     if (strlen(pad->component) + strlen(MASK_SUFFIX) > BM_NAME_MAX)
         return bm_fail(err, BM_INVALID_ARGUMENT, where,
                        "expected a component's name of at most %zu bytes, got %s",
@@ -272,38 +310,66 @@ static enum bm_status pad_sequence_infer(const void *config, struct bm_infer *in
                                          void **ret_plan, struct bm_error *err)
 {
     const struct pad_sequence *pad = config;
-    char text[BM_ERROR_WHERE_MAX];
     struct pad_plan plan = {.mask = -1};
     enum bm_status status =
         bm_target_find(infer, "component", pad->component, BM_WANT_NUMBER, &plan.in, err);
+    if (status == BM_OK)
+        status = pad_check(pad, infer, &infer->in->components[plan.in], &plan, err);
     if (status != BM_OK)
         return status;
     struct bm_component component = infer->in->components[plan.in];
-    if (!component.ragged)
-        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "component", text),
-                       "expected a component whose items differ in length, but those of %s do not",
-                       component.name);
-    component.ragged = false;
-    component.shape[0] = (uint64_t)pad->length;
-    plan.element_bytes = bm_dtype_size(component.dtype);
-    bm_dtype_put(component.dtype, plan.value, 0, pad->value);
-    if (!bm_dtype_is_float(component.dtype) &&
-        bm_dtype_get(component.dtype, plan.value, 0) != pad->value)
-        return bm_fail(err, BM_INVALID_ARGUMENT, bm_params_where(infer->where, "value", text),
-                       "expected a value that %s has, got %.15g", bm_dtype_name(component.dtype),
-                       pad->value);
-    status = bm_target_write(infer, plan.in, NULL, &component, false, &plan.out, err);
+    if (pad->longest) { // as long as the batch says
+        infer->form = BM_PER_BATCH;
+    } else {
+        component.ragged = false;
+        component.shape[0] = (uint64_t)pad->length;
+    }
+    status = bm_target_write(infer, plan.in, NULL, &component, pad->longest, &plan.out, err);
     if (status == BM_OK && pad->mask)
-        status = pad_write_mask(pad, infer, &plan, err);
+        status = pad_write_mask(pad, infer, &component, &plan, err);
     return status == BM_OK ? bm_plan_copy(infer, &plan, sizeof plan, ret_plan, err) : status;
+}
+
+// The length that all items of the batch get.
+static uint64_t pad_length(const struct bm_call *call, const struct pad_sequence *pad,
+                           const struct pad_plan *plan)
+{
+    uint64_t longest = 0, bound = pad->length == 0 ? UINT64_MAX : (uint64_t)pad->length;
+    if (!pad->longest)
+        return bound;
+    for (uint64_t row = 0; row < call->count; row++) {
+        uint64_t length = sequence_length(call->in, plan->in, row);
+        longest = length > longest ? length : longest;
+    }
+    const uint64_t multiple = (uint64_t)pad->multiple;
+    longest = (longest + multiple - 1) / multiple * multiple;
+    return longest < bound ? longest : bound;
+}
+
+static enum bm_status pad_alloc(const struct bm_call *call, const struct pad_plan *plan,
+                                uint64_t length)
+{
+    struct bm_block *block = bm_block_new((call->count + 1) * sizeof(uint64_t));
+    if (block == NULL)
+        return bm_fail(call->error, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
+    uint64_t *offsets = bm_block_data(block);
+    for (uint64_t row = 0; row <= call->count; row++)
+        offsets[row] = row * length;
+    enum bm_status status = bm_batch_alloc_ragged(call->out, plan->out, block, call->error);
+    if (status == BM_OK && plan->mask >= 0)
+        status = bm_batch_alloc_ragged(call->out, (unsigned)plan->mask, block, call->error);
+    bm_block_unref(block);
+    return status;
 }
 
 static enum bm_result pad_sequence_run(struct bm_call *call)
 {
     const struct pad_sequence *pad = call->config;
     const struct pad_plan *plan = call->plan;
-    const uint64_t length = (uint64_t)pad->length;
+    const uint64_t length = pad_length(call, pad, plan);
     uint64_t step_bytes = row_bytes(&call->in->schema->components[plan->in]), n, all;
+    if (pad->longest && pad_alloc(call, plan, length) != BM_OK)
+        return BM_RESULT_FAIL;
     for (uint64_t row = call->first; row < call->first + call->count; row++) {
         uint64_t have = sequence_length(call->in, plan->in, row);
         if (have > length && pad->longer == LONGER_FAIL)
@@ -317,7 +383,7 @@ static enum bm_result pad_sequence_run(struct bm_call *call)
             memcpy(to, from, have * step_bytes);
         for (uint64_t at = have * step_bytes; at < length * step_bytes; at += plan->element_bytes)
             memcpy(to + at, plan->value, plan->element_bytes);
-        if (plan->mask >= 0) {
+        if (plan->mask >= 0 && length > 0) {
             unsigned char *mask = bm_batch_rows(call->out, (unsigned)plan->mask, row, 1, &n);
             memset(mask, true, have);
             memset(mask + have, false, length - have);

@@ -34,6 +34,7 @@ extern const struct bm_action_type bm_one_hot_action;
 extern const struct bm_action_type bm_cutout_action; // augment.c
 extern const struct bm_action_type bm_mixup_action;
 extern const struct bm_action_type bm_repeat_action;
+extern const struct bm_action_type bm_rebatch_action;
 
 extern const struct bm_action_type bm_add_noise_action;  // noise.c
 extern const struct bm_action_type bm_accumulate_action; // accumulate.c

@@ -2,114 +2,9 @@
 
 #include <stddef.h>
 
-#include "base/random.h"
 #include "base/size.h"
-
-// ---- The permutation ----
-//
-// A Feistel network over the numbers of `bits` bits, applied again until the result is below n
-// (cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). Each
-// round of such a network is an even permutation, so parity would betray it (with n = 15 just 1
-// epoch in 16 would be even): one key bit swaps items 0 and 1.
-//
-// Measured: halves of 3 bits make every order of 2 to 6 items equally likely within 8 rounds,
-// which smaller domains miss even after 16; 8 rounds of any larger domain cannot be told from
-// chance. About 11 ns an item.
-enum { ROUNDS = 8, BITS_MIN = 6 };
-enum { LANES = 8, CHUNK = 64 }; // positions in one go; between two looks at which are below n
-static const uint64_t GOLDEN = 0x9e3779b97f4a7c15; // 2^64 / the golden ratio: SplitMix64's step
-
-struct permutation {
-    uint64_t n;
-    unsigned left_bits, right_bits; // of the first round; they swap roles each round
-    uint64_t keys[ROUNDS];
-    uint64_t swap; // 1: items 0 and 1 are exchanged
-};
-
-static void permutation_init(struct permutation *permutation, uint64_t seed, uint64_t epoch,
-                             uint64_t n)
-{
-    unsigned bits = 64 - (unsigned)__builtin_clzll(n);
-    if (bits < BITS_MIN)
-        bits = BITS_MIN;
-    permutation->n = n;
-    permutation->left_bits = bits / 2;
-    permutation->right_bits = bits - bits / 2;
-    uint64_t key = bm_mix64(bm_mix64(seed + GOLDEN) ^ epoch);
-    for (unsigned round = 0; round < ROUNDS; round++)
-        permutation->keys[round] = bm_mix64(key + (round + 1) * GOLDEN);
-    permutation->swap = n > 1 ? bm_mix64(key) & 1 : 0;
-}
-
-// Takes `lanes` positions through the rounds together: they do not depend on each other, so the
-// processor works on several at once, and an item takes half the time.
-static inline __attribute__((always_inline)) void
-permutation_rounds(const struct permutation *permutation, uint64_t *x, unsigned lanes)
-{
-    const unsigned right_bits = permutation->right_bits;
-    const uint64_t masks[2] = {((uint64_t)1 << permutation->left_bits) - 1,
-                               ((uint64_t)1 << right_bits) - 1};
-    uint64_t left[LANES], right[LANES];
-    for (unsigned i = 0; i < lanes; i++) {
-        left[i] = x[i] >> right_bits;
-        right[i] = x[i] & masks[1];
-    }
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        uint64_t key = permutation->keys[round], mask = masks[round % 2];
-#pragma GCC unroll 8
-        for (unsigned i = 0; i < lanes; i++) {
-            uint64_t mixed = left[i] ^ (bm_mix64(key ^ right[i]) & mask);
-            left[i] = right[i];
-            right[i] = mixed;
-        }
-    }
-    for (unsigned i = 0; i < lanes; i++)
-        x[i] = left[i] << right_bits | right[i];
-}
-
-static void permutation_pass(const struct permutation *permutation, uint64_t *x, uint64_t count)
-{
-    uint64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        permutation_rounds(permutation, x + i, LANES);
-    for (; i < count; i++)
-        permutation_rounds(permutation, x + i, 1);
-}
-
-// Positions become items, `count` <= CHUNK of them: what is not below n yet goes round again.
-static void permutation_apply(const struct permutation *permutation, uint64_t *x, uint64_t count)
-{
-    uint64_t walking[CHUNK], places[CHUNK], nwalking = 0;
-    permutation_pass(permutation, x, count);
-    for (uint64_t i = 0; i < count; i++) {
-        walking[nwalking] = x[i];
-        places[nwalking] = i;
-        nwalking += x[i] >= permutation->n;
-    }
-    while (nwalking > 0) {
-        permutation_pass(permutation, walking, nwalking);
-        uint64_t still = 0;
-        for (uint64_t i = 0; i < nwalking; i++) {
-            uint64_t item = walking[i];
-            x[places[i]] = item;
-            walking[still] = item;
-            places[still] = places[i];
-            still += item >= permutation->n;
-        }
-        nwalking = still;
-    }
-    for (uint64_t i = 0; i < count; i++)
-        x[i] ^= x[i] < 2 ? permutation->swap : 0;
-}
-
-uint64_t bm_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t position)
-{
-    BM_ASSERT(position < n); // walking from outside might never come in
-    struct permutation permutation;
-    permutation_init(&permutation, seed, epoch, n);
-    permutation_apply(&permutation, &position, 1);
-    return position;
-}
+#include "data/groups.h"
+#include "data/permutation.h"
 
 // ---- How many batches ----
 
@@ -294,10 +189,17 @@ uint64_t bm_order_epoch(const struct bm_order *order, uint64_t seq)
 static void order_shuffle(const struct bm_order *order, uint64_t epoch, uint64_t *items,
                           uint64_t count)
 {
-    struct permutation permutation;
-    permutation_init(&permutation, order->params.seed, epoch, order->nitems);
-    for (uint64_t i = 0; i < count; i += CHUNK)
-        permutation_apply(&permutation, items + i, count - i < CHUNK ? count - i : CHUNK);
+    const struct bm_order_params *params = &order->params;
+    if (!params->shuffle)
+        return;
+    if (params->groups != NULL) {
+        bm_groups_apply(params->groups, params->seed, epoch, params->batch_size,
+                        params->shard_count, items, count);
+        return;
+    }
+    struct bm_permutation permutation;
+    bm_permutation_init(&permutation, params->seed, epoch, order->nitems);
+    bm_permutation_apply(&permutation, items, count);
 }
 
 void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items, uint64_t *epochs)
@@ -314,8 +216,7 @@ void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items,
         }
         for (uint64_t i = done; epochs != NULL && i < done + count; i++)
             epochs[i] = epoch;
-        if (order->params.shuffle)
-            order_shuffle(order, epoch, items + done, count);
+        order_shuffle(order, epoch, items + done, count);
         epoch += position / nitems; // on into a later one
         position %= nitems;
         done += count;

@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 
+struct bm_groups; // groups.h
+
 #define BM_ORDER_UNSET UINT64_MAX   // a parameter that was not given
 #define BM_ORDER_ENDLESS UINT64_MAX // bm_order_nbatches() of an endless stream
 
@@ -26,6 +28,8 @@ struct bm_order_params {
     bool drop_last;
     enum bm_epoch_border epoch_border;
     uint64_t shard_index, shard_count; // shard i of n; 0 of 1 for all (count 0 reads as 1)
+    // With `shuffle`: batches of items of like length. NULL: of any items. Borrowed.
+    const struct bm_groups *groups;
 };
 
 struct bm_order { // treat as opaque
@@ -49,6 +53,3 @@ void bm_order_items(const struct bm_order *order, uint64_t seq, uint64_t *items,
 uint64_t bm_order_epoch(const struct bm_order *order, uint64_t seq); // of its first item
 // Batches in one epoch (0 when batches cross epochs), for progress.
 uint64_t bm_order_epoch_batches(const struct bm_order *order);
-
-// The keyed bijection on 0 .. n-1: the item at position `position` of epoch `epoch`.
-uint64_t bm_permute(uint64_t seed, uint64_t epoch, uint64_t n, uint64_t position);

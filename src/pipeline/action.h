@@ -56,6 +56,9 @@ struct bm_infer {
     bool must_join;           // set it if these parameters make no sense where it is not joined
     bool drops;               // set it if run() may call bm_call_drop()
     unsigned times;           // per batch: how often each item is in the batch after it; 0 is 1
+    // Per batch, and run() is not called: what is before it works on parts of at most so many
+    // items, one after the other, and what is behind it on the whole batch. 0: no such action.
+    uint64_t gathers;
 };
 
 // Keeps every component of `in`, in place.

@@ -20,6 +20,7 @@ struct action {
     enum bm_action_form form;
     bool must_join, drops;
     unsigned times;        // each item is in the batch after it
+    uint64_t gathers;      // parts of so many items; 0: it does not
     double probability;    // of an item to go through it; 1: all do
     unsigned span;         // 1; of a joined one, how many actions of the list it does
     struct action *joined; // this one and those behind it in one go, instead of each; or NULL
@@ -59,6 +60,10 @@ struct bm_pipeline {
     struct bm_pipeline *prefix;
     struct bm_cache *cache;
     unsigned ncached;
+    unsigned gather; // the step that gathers parts, of `part_items`; 0: none does
+    uint64_t part_items;
+    struct bm_groups *groups; // or NULL
+    uint64_t grouping;        // hash of what they were made by
 };
 
 // ---- pipeline.c ----
@@ -84,6 +89,11 @@ unsigned pipeline_part_start(const struct bm_pipeline *pipeline, unsigned i);
 
 // ---- work.c ----
 
+// Room for the batch's items and what the pipeline needs. False: out of memory.
+bool work_make_room(struct bm_work *work, uint64_t nitems);
+// A step of a work that is no part and has none.
+enum bm_result work_step_whole(struct bm_work *work, unsigned step);
+
 // Says in work->error where it failed; row -1: no particular one. BM_RESULT_FAIL.
 enum bm_result work_fail(struct bm_work *work, int action, int64_t row);
 
@@ -102,6 +112,12 @@ enum bm_status pipeline_plan_cache(struct bm_pipeline *pipeline, const struct bm
                                    const struct bm_value *actions, struct bm_error *err);
 // Step 0 of a pipeline with a cache: what it has, and the rest made by the prefix.
 enum bm_result work_read_cached(struct bm_work *work);
+
+// ---- grouped.c ----
+
+// Reads the lengths and sorts the items.
+enum bm_status pipeline_plan_groups(struct bm_pipeline *pipeline, const struct bm_value *group_by,
+                                    struct bm_error *err);
 
 // ---- probability.c ----
 
@@ -131,6 +147,16 @@ enum { TIMES_MAX = 1024 }; // of all steps together
 uint64_t repeated_seed(uint64_t seed, const uint32_t *copies, uint64_t row);
 // After a step that went well: every item is in work->batch as often as it says.
 enum bm_result repeated_end(struct bm_work *work, const struct step *step);
+
+// ---- rebatched.c ----
+
+// Finds the step that gathers; what is before it must not wait.
+enum bm_status pipeline_plan_gather(struct bm_pipeline *pipeline, const struct bm_value *actions,
+                                    struct bm_error *err);
+// A step before it, of each part, and it itself.
+enum bm_result rebatched_step(struct bm_work *work, unsigned step);
+void rebatched_drop(struct bm_work *work); // frees the tensors, keeps the rest
+void rebatched_fini(struct bm_work *work);
 
 // ---- chain.c ----
 

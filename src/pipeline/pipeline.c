@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "data/groups.h"
 #include "pipeline/cache.h"
 #include "pipeline/internal.h"
 
@@ -174,6 +175,7 @@ enum bm_status action_infer(struct bm_pipeline *pipeline, struct action *action,
     action->must_join = infer.must_join;
     action->drops = infer.drops;
     action->times = infer.times == 0 ? 1 : infer.times;
+    action->gathers = infer.gathers;
     action->span = 1;
     if (status != BM_OK && err != NULL && err->where[0] == '\0')
         error_move_to(err, where);
@@ -392,6 +394,8 @@ static uint64_t step_item_bytes(const struct bm_pipeline *pipeline, const struct
                 bytes += bm_component_item_bytes(&action->schema.components[c]);
         }
     }
+    if (pipeline->gather > 0 && step == &pipeline->steps[pipeline->gather])
+        return 2 * bytes; // the parts, and the whole beside them
     if (!step->drops && step->times == 1)
         return bytes;
     uint64_t after = (1 + step->times) * schema_item_bytes(pipeline_schema(pipeline, end));
@@ -444,6 +448,8 @@ static void hash_add_definition(struct bm_hash *hash, const struct bm_pipeline *
     const struct bm_source_type *source_type = bm_source_get(pipeline->source)->type;
     if (source_type->code != 0)
         bm_hash_add_u64(hash, source_type->code);
+    if (pipeline->groups != NULL)
+        bm_hash_add_u64(hash, pipeline->grouping);
     for (unsigned i = 0; i < pipeline->nactions; i++) {
         const struct action *action = &pipeline->actions[i];
         if (action->type->caches) // it changes no byte
@@ -498,6 +504,7 @@ static void pipeline_free(struct bm_pipeline *pipeline)
     free(pipeline->actions);
     free(pipeline->steps);
     bm_cache_close(pipeline->cache);
+    bm_groups_free(pipeline->groups);
     bm_pipeline_unref(pipeline->prefix);
     bm_source_unref(pipeline->source);
     free(pipeline);
@@ -505,7 +512,8 @@ static void pipeline_free(struct bm_pipeline *pipeline)
 
 static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
                                      const struct bm_registry *registry,
-                                     const struct bm_value *actions, struct bm_error *err)
+                                     const struct bm_value *actions,
+                                     const struct bm_value *group_by, struct bm_error *err)
 {
     unsigned n = actions == NULL ? 0 : actions->nchildren;
     pipeline->actions = calloc(n + 1u, sizeof *pipeline->actions);
@@ -519,13 +527,18 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
     if (status != BM_OK)
         return status;
     BM_ASSERT(pipeline->nactions == n);
-    status = pipeline_fingerprint(pipeline, err);
+    if (group_by != NULL && group_by->kind != BM_VALUE_NULL)
+        status = pipeline_plan_groups(pipeline, group_by, err);
+    if (status == BM_OK)
+        status = pipeline_fingerprint(pipeline, err);
     if (status == BM_OK)
         status = pipeline_join(pipeline, actions, err);
     if (status == BM_OK)
         status = pipeline_plan_cache(pipeline, registry, actions, err);
     if (status == BM_OK)
         status = pipeline_plan_steps(pipeline, err);
+    if (status == BM_OK)
+        status = pipeline_plan_gather(pipeline, actions, err);
     if (status == BM_OK)
         pipeline_plan_memory(pipeline);
     return status;
@@ -534,6 +547,14 @@ static enum bm_status pipeline_build(struct bm_pipeline *pipeline,
 enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *name,
                                struct bm_source_ref *source, const struct bm_value *actions,
                                struct bm_pipeline **ret_pipeline, struct bm_error *err)
+{
+    return bm_pipeline_new_grouped(registry, name, source, actions, NULL, ret_pipeline, err);
+}
+
+enum bm_status bm_pipeline_new_grouped(const struct bm_registry *registry, const char *name,
+                                       struct bm_source_ref *source, const struct bm_value *actions,
+                                       const struct bm_value *group_by,
+                                       struct bm_pipeline **ret_pipeline, struct bm_error *err)
 {
     const char *where = actions == NULL ? NULL : actions->where;
     if (!bm_name_valid(name))
@@ -554,7 +575,7 @@ enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *n
     strcpy(pipeline->name, name);
     pipeline->source = bm_source_ref(source);
     pipeline->times = 1;
-    enum bm_status status = pipeline_build(pipeline, registry, actions, err);
+    enum bm_status status = pipeline_build(pipeline, registry, actions, group_by, err);
     if (status != BM_OK) {
         pipeline_free(pipeline);
         return status;
@@ -620,6 +641,11 @@ bool bm_pipeline_stateful(const struct bm_pipeline *pipeline)
     return pipeline->stateful;
 }
 
+const struct bm_groups *bm_pipeline_groups(const struct bm_pipeline *pipeline)
+{
+    return pipeline->groups;
+}
+
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline)
 {
     return pipeline->nactions;
@@ -665,6 +691,8 @@ bool bm_pipeline_step_spreads(const struct bm_pipeline *pipeline, unsigned step)
 {
     BM_ASSERT(step < pipeline->nsteps);
     const struct step *at = &pipeline->steps[step];
+    if (pipeline->gather > 0 && step <= pipeline->gather)
+        return false; // parts come one after the other
     for (unsigned i = at->first; i < at->first + at->nactions;
          i += pipeline_part(pipeline, i)->span) {
         const struct action *action = pipeline_part(pipeline, i);
@@ -686,8 +714,12 @@ uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t
 {
     uint64_t row_bytes = 2 * sizeof(uint64_t) + (pipeline->times > 1 ? sizeof(uint32_t) : 0) +
                          (pipeline->drops ? sizeof(bool) : 0);
-    return pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes +
-           row_bytes * pipeline->times * nitems;
+    uint64_t each = pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes;
+    uint64_t rows = row_bytes * pipeline->times * nitems;
+    if (pipeline->gather == 0)
+        return each + rows;
+    uint64_t nparts = nitems / pipeline->part_items + 1;
+    return each + nparts * (each + sizeof(struct bm_work)) + 2 * rows;
 }
 
 uint64_t bm_pipeline_batch_bytes(const struct bm_pipeline *pipeline, uint64_t nitems)

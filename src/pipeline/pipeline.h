@@ -49,6 +49,12 @@ const char *bm_source_name(const struct bm_source_ref *source);
 enum bm_status bm_pipeline_new(const struct bm_registry *registry, const char *name,
                                struct bm_source_ref *source, const struct bm_value *actions,
                                struct bm_pipeline **ret_pipeline, struct bm_error *err);
+// The same, and shuffled streams have batches of items of like length (data/groups.h). `group_by`
+// (NULL or null: no) is the source's component that has it, or {component: name, width: batches}.
+enum bm_status bm_pipeline_new_grouped(const struct bm_registry *registry, const char *name,
+                                       struct bm_source_ref *source, const struct bm_value *actions,
+                                       const struct bm_value *group_by,
+                                       struct bm_pipeline **ret_pipeline, struct bm_error *err);
 struct bm_pipeline *bm_pipeline_ref(struct bm_pipeline *pipeline);
 struct bm_pipeline *bm_pipeline_unref(struct bm_pipeline *pipeline);
 unsigned bm_pipeline_refs(const struct bm_pipeline *pipeline); // as of now: others may be at it
@@ -68,6 +74,8 @@ struct bm_fingerprint {
 struct bm_fingerprint bm_pipeline_fingerprint_parts(const struct bm_pipeline *pipeline);
 const struct bm_schema *bm_pipeline_schema(const struct bm_pipeline *pipeline); // of its batches
 bool bm_pipeline_stateful(const struct bm_pipeline *pipeline);
+// For the order of its streams, borrowed; NULL: their batches are of any items.
+const struct bm_groups *bm_pipeline_groups(const struct bm_pipeline *pipeline);
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline);
 struct bm_action_info { // borrowed from the pipeline
     const struct bm_action_type *type;
@@ -103,6 +111,11 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     uint32_t *copies;         // [room] which of its item's each row is, owned; NULL: there is one
     bool *dropped;            // [room] items that the step leaves out, owned; NULL: none ever does
     uint64_t room;
+    // Before the action that gathers them, the batch is in parts of up to `parts_room`, owned; the
+    // whole has its items, but no tensors yet. NULL: there is no such action.
+    struct bm_work *parts;
+    uint64_t nparts, parts_room;
+    uint64_t parts_of_full; // as many as a full batch of the stream has
     // Two rows of tensors, from which a step reads and to which it writes in turn, one for `spare`,
     // and behind them those between fused actions. Owned.
     struct bm_tensor *tensors;

@@ -50,7 +50,17 @@ struct bm_source_type {
     // the batch), or leaves it alone.
     enum bm_status (*read)(const struct bm_source *source, struct bm_batch *batch, int64_t *ret_row,
                            struct bm_error *err);
+    // What bm_source_numbers() gives, without reading whole items; or NULL.
+    enum bm_status (*numbers)(const struct bm_source *source, unsigned c, double *ret_numbers,
+                              struct bm_error *err);
 };
+
+// Component c of all items, [nitems], for sources and orders that depend on it: the value of a
+// scalar number, the length of what is ragged. Where the type has no numbers() of its own, it
+// reads everything once. An error's place is the component, or the item that cannot be read; a
+// source whose items depend on the epoch is refused.
+enum bm_status bm_source_numbers(const struct bm_source *source, unsigned c, double *ret_numbers,
+                                 struct bm_error *err);
 
 // "directory/path", or `path` itself when absolute. NULL when out of memory; the caller frees.
 char *bm_source_path(const char *directory, const char *path);

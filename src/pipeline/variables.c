@@ -32,16 +32,26 @@ void bm_variables_free(struct bm_variables *variables)
     free(variables);
 }
 
-void bm_variables_merge(struct bm_variables *variables, const struct bm_work *work)
+// The updates of the actions first .. end - 1.
+static void updates_merge(struct bm_variables *variables, const unsigned char *updates,
+                          unsigned first, unsigned end)
 {
-    const struct bm_pipeline *pipeline = variables->pipeline;
-    for (unsigned i = 0; i < pipeline->nactions && work->updates != NULL; i++) {
-        const struct action *action = &pipeline->actions[i];
+    for (unsigned i = first; i < end && updates != NULL; i++) {
+        const struct action *action = &variables->pipeline->actions[i];
         if (action->variable != NULL)
             action->variable->merge(action->variable_config,
                                     variables->states + action->update_offset,
-                                    work->updates + action->update_offset);
+                                    updates + action->update_offset);
     }
+}
+
+void bm_variables_merge(struct bm_variables *variables, const struct bm_work *work)
+{
+    const struct bm_pipeline *pipeline = variables->pipeline;
+    unsigned gather = pipeline->gather == 0 ? 0 : pipeline->steps[pipeline->gather].first;
+    for (uint64_t k = 0; k < work->nparts; k++)
+        updates_merge(variables, work->parts[k].updates, 0, gather);
+    updates_merge(variables, work->updates, gather, pipeline->nactions);
 }
 
 unsigned bm_variables_count(const struct bm_variables *variables)

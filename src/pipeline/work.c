@@ -7,8 +7,7 @@
 
 // ---- Beginning and end ----
 
-// Room for the batch's items and what the pipeline needs. False: out of memory.
-static bool work_make_room(struct bm_work *work, uint64_t nitems)
+bool work_make_room(struct bm_work *work, uint64_t nitems)
 {
     const struct bm_pipeline *pipeline = work->pipeline;
     nitems *= pipeline->times;
@@ -80,6 +79,8 @@ enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order,
     }
     bm_order_items(order, seq, work->items, work->epochs);
     work->seq = seq;
+    if (work->pipeline->gather > 0)
+        work->parts_of_full = (order->params.batch_size - 1) / work->pipeline->part_items + 1;
     work->seed = order->params.seed;
     work->epoch = nitems == 0 ? 0 : work->epochs[0];
     work->error.status = BM_OK;
@@ -107,6 +108,7 @@ void bm_work_drop(struct bm_work *work)
 {
     uint64_t nitems = work->batch.nitems;
     const struct bm_schema *schema = work->batch.schema;
+    rebatched_drop(work);
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
@@ -114,8 +116,10 @@ void bm_work_drop(struct bm_work *work)
         .schema = schema, .nitems = nitems, .items = work->items, .item_epochs = work->epochs};
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): parts have none themselves
 void bm_work_fini(struct bm_work *work)
 {
+    rebatched_fini(work);
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
@@ -182,7 +186,7 @@ enum bm_status work_begin_reading(struct bm_work *work, const struct bm_schema *
     work_batch_init(work, before, batch, schema);
     if (before->tensors != NULL)
         bm_batch_salvage(batch, before);
-    if (work->pipeline->nsteps == 2 && before->tensors != NULL)
+    if (work->pipeline->nsteps == 2 && work->pipeline->gather == 0 && before->tensors != NULL)
         work_spare(work, before);
     bm_batch_fini(before); // the rest of it, before more is taken
     for (unsigned c = 0; c < schema->ncomponents && status == BM_OK; c++) {
@@ -242,6 +246,13 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
 enum bm_result bm_work_step(struct bm_work *work, unsigned step_index)
 {
     BM_ASSERT(step_index < work->pipeline->nsteps);
+    return work->pipeline->gather > 0 && step_index <= work->pipeline->gather
+               ? rebatched_step(work, step_index)
+               : work_step_whole(work, step_index);
+}
+
+enum bm_result work_step_whole(struct bm_work *work, unsigned step_index)
+{
     const struct step *step = &work->pipeline->steps[step_index];
     dropped_begin(work, step);
     if (step->nactions == 0 && work->pipeline->prefix == NULL)

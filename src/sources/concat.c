@@ -107,6 +107,20 @@ static enum bm_status concat_read(const struct bm_source *source, struct bm_batc
     return status;
 }
 
+static enum bm_status concat_numbers(const struct bm_source *source, unsigned c,
+                                     double *ret_numbers, struct bm_error *err)
+{
+    const struct concat *concat = (const struct concat *)source;
+    enum bm_status status = BM_OK;
+    for (unsigned i = 0; i < concat->parts.n && status == BM_OK; i++) {
+        const struct bm_source *part = bm_parts_at(&concat->parts, i);
+        status = bm_source_numbers(part, c, ret_numbers + concat->ends[i] - part->nitems, err);
+        if (status != BM_OK)
+            return bm_parts_fail(&concat->parts, i, status, err);
+    }
+    return status;
+}
+
 const struct bm_source_type bm_concat_source = {
     .name = "concat",
     .doc = "Other sources one after the other, as one.",
@@ -117,4 +131,5 @@ const struct bm_source_type bm_concat_source = {
     .open_over = concat_open,
     .close = concat_close,
     .read = concat_read,
+    .numbers = concat_numbers,
 };

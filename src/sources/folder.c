@@ -257,6 +257,22 @@ static enum bm_status folder_read(const struct bm_source *source, struct bm_batc
     return status == BM_OK ? bm_files_read(&folder->files, batch, 0, ret_row, err) : status;
 }
 
+static enum bm_status folder_numbers(const struct bm_source *source, unsigned c,
+                                     double *ret_numbers, struct bm_error *err)
+{
+    (void)err;
+    const struct folder *folder = (const struct folder *)source;
+    for (uint64_t i = 0; i < source->nitems; i++) {
+        if ((int)c == folder->label)
+            ret_numbers[i] = folder->labels[i];
+        else if ((int)c == folder->name)
+            ret_numbers[i] = (double)strlen(bm_files_name(&folder->files, i));
+        else
+            ret_numbers[i] = (double)folder->files.entries[i].size_bytes;
+    }
+    return BM_OK;
+}
+
 const struct bm_source_type bm_folder_source = {
     .name = "folder",
     .doc = "The files of a folder and its subfolders, in the order of their names: component "
@@ -267,4 +283,5 @@ const struct bm_source_type bm_folder_source = {
     .open = folder_open,
     .close = folder_close,
     .read = folder_read,
+    .numbers = folder_numbers,
 };

@@ -91,6 +91,17 @@ static enum bm_status join_read(const struct bm_source *source, struct bm_batch 
     return BM_OK;
 }
 
+static enum bm_status join_numbers(const struct bm_source *source, unsigned c, double *ret_numbers,
+                                   struct bm_error *err)
+{
+    const struct bm_parts *parts = (const struct bm_parts *)source;
+    unsigned i = 0;
+    for (; c >= bm_parts_at(parts, i)->schema.ncomponents; i++)
+        c -= bm_parts_at(parts, i)->schema.ncomponents;
+    enum bm_status status = bm_source_numbers(bm_parts_at(parts, i), c, ret_numbers, err);
+    return status == BM_OK ? BM_OK : bm_parts_fail(parts, i, status, err);
+}
+
 const struct bm_source_type bm_join_source = {
     .name = "join",
     .doc = "Other sources side by side: item i has the components of item i of each.",
@@ -101,4 +112,5 @@ const struct bm_source_type bm_join_source = {
     .open_over = join_open,
     .close = join_close,
     .read = join_read,
+    .numbers = join_numbers,
 };

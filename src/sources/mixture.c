@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "data/order.h"
+#include "data/permutation.h"
 #include "sources/parts.h"
 #include "sources/types.h"
 

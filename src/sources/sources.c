@@ -27,10 +27,12 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
         &bm_range_source,
         &bm_folder_source,
         &bm_tar_source,
+        &bm_balanced_source,
         &bm_concat_source,
         &bm_join_source,
         &bm_mixture_source,
         &bm_split_source,
+        &bm_weighted_source,
 #if BM_WITH_CSV
         &bm_csv_source,
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/order.h"
+#include "data/permutation.h"
 #include "sources/parts.h"
 #include "sources/types.h"
 
@@ -126,6 +126,12 @@ static enum bm_status split_open(const void *config, struct bm_source_ref *const
     return BM_OK;
 }
 
+// Of the whole.
+static uint64_t split_item(const struct split *split, uint64_t item)
+{
+    return bm_permute(split->seed, 0, split->whole, split->first + item);
+}
+
 static enum bm_status split_read(const struct bm_source *source, struct bm_batch *batch,
                                  int64_t *ret_row, struct bm_error *err)
 {
@@ -134,11 +140,24 @@ static enum bm_status split_read(const struct bm_source *source, struct bm_batch
     if (rows == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a batch");
     for (uint64_t row = 0; row < batch->nitems; row++)
-        rows[row] = (struct bm_part_row){
-            0, bm_permute(split->seed, 0, split->whole, split->first + batch->items[row])};
+        rows[row] = (struct bm_part_row){0, split_item(split, batch->items[row])};
     enum bm_status status = bm_parts_read(&split->parts, batch, rows, ret_row, err);
     free(rows);
     return status;
+}
+
+static enum bm_status split_numbers(const struct bm_source *source, unsigned c, double *ret_numbers,
+                                    struct bm_error *err)
+{
+    const struct split *split = (const struct split *)source;
+    double *whole = malloc((split->whole + 1) * sizeof whole[0]);
+    if (whole == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
+    enum bm_status status = bm_source_numbers(bm_parts_at(&split->parts, 0), c, whole, err);
+    for (uint64_t item = 0; item < source->nitems && status == BM_OK; item++)
+        ret_numbers[item] = whole[split_item(split, item)];
+    free(whole);
+    return status == BM_OK ? BM_OK : bm_parts_fail(&split->parts, 0, status, err);
 }
 
 const struct bm_source_type bm_split_source = {
@@ -152,4 +171,5 @@ const struct bm_source_type bm_split_source = {
     .open_over = split_open,
     .close = split_close,
     .read = split_read,
+    .numbers = split_numbers,
 };

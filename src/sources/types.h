@@ -13,7 +13,9 @@ extern const struct bm_source_type bm_text_source;
 extern const struct bm_source_type bm_tokens_source;
 extern const struct bm_source_type bm_jsonl_source;
 // Sources over others.
+extern const struct bm_source_type bm_balanced_source;
 extern const struct bm_source_type bm_concat_source;
 extern const struct bm_source_type bm_join_source;
 extern const struct bm_source_type bm_mixture_source;
 extern const struct bm_source_type bm_split_source;
+extern const struct bm_source_type bm_weighted_source;

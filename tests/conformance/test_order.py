@@ -111,6 +111,28 @@ class Stream:
         return [(self.item(e, p), e) for e, p in found]
 
 
+def grouped(seed, epoch, lengths, width, batch_size, shard_count):
+    """Section 4: the items at all positions of an epoch."""
+    together = batch_size * shard_count
+    n, runs = len(lengths), len(lengths) // together
+    by_length = sorted(range(n), key=lambda item: (lengths[item], item))
+    rest, size = n % together, ceil(width, shard_count) * together
+    rest_first = permute((seed + 1) & MASK, epoch, runs + 1, 0) * together
+    items = []
+    for position in range(n):
+        run, inside = divmod(position, together)
+        if run == runs:
+            place = rest_first + inside
+        else:
+            place = permute(seed, epoch, runs, run) * together
+            place += inside + (rest if place >= rest_first else 0)
+        block, inside = divmod(place, size)
+        length = min(size, n - block * size)
+        key = (mix64((seed + 2) & MASK) + block) & MASK
+        items.append(by_length[block * size + permute(key, epoch, length, inside)])
+    return items
+
+
 def philox(counter, key):
     c, k = list(counter), list(key)
     for _ in range(10):
@@ -186,6 +208,13 @@ class OrderTest(unittest.TestCase):
                     self.assertEqual([item for item, _ in batch], whole(sample["items"]))
                     self.assertEqual([epoch for _, epoch in batch], whole(sample["epochs"]))
                     self.assertEqual(batch[0][1], whole(sample["epoch"]))
+
+    def test_items_of_like_length(self):
+        for v in vectors("grouped"):
+            with self.subTest(**v):
+                items = v.pop("items")
+                self.assertEqual(grouped(**v), items)
+                self.assertEqual(sorted(items), list(range(len(items))))
 
     def test_what_is_refused(self):
         for v in vectors("refused"):

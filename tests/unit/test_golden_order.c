@@ -9,7 +9,9 @@
 
 #include "base/buffer.h"
 #include "base/random.h"
+#include "data/groups.h"
 #include "data/order.h"
+#include "data/permutation.h"
 #include "support.h"
 
 // ---- JSON ----
@@ -284,6 +286,61 @@ static void add_streams(struct bm_buffer *out)
     bm_buffer_add_text(out, "]");
 }
 
+// ---- Items of like length ----
+
+static void add_grouped(struct bm_buffer *out)
+{
+    enum { N = 20 };
+    static const uint64_t lengths[N] = {5, 3, 8, 1, 9, 2, 7, 3, 6, 4, 9, 1, 2, 8, 5, 6, 3, 7, 4, 1};
+    static const struct {
+        uint64_t n, width, batch_size, shards, seed, epoch;
+    } cases[] = {
+        {1, 1, 1, 1, 7, 0},
+        {2, 1, 3, 1, 7, 0},
+        {20, 1, 4, 1, 7, 0},
+        {20, 1, 4, 1, 7, 1},
+        {20, 2, 3, 1, 7, 0},
+        {20, 2, 3, 1, 7, 1},
+        {20, 2, 3, 1, 8, 1},
+        {19, 1, 1, 1, 0, 3},
+        {20, 3, 3, 2, 0, 2},
+        {20, 2, 3, 2, 0, 2},
+        {20, 4, 1, 4, 7, 5},
+        {20, 16, 3, 1, 7, 0},
+        {17, 2, 4, 1, UINT64_MAX, UINT64_MAX},
+    };
+    json_list_begin(out, "grouped");
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bm_groups *groups;
+        double as_given[N];
+        uint64_t n = cases[i].n, items[N];
+        for (uint64_t k = 0; k < n; k++) {
+            as_given[k] = (double)lengths[k];
+            items[k] = k;
+        }
+        assert_int_equal(bm_groups_new(as_given, n, cases[i].width, &groups, NULL), BM_OK);
+        bm_groups_apply(groups, cases[i].seed, cases[i].epoch, cases[i].batch_size, cases[i].shards,
+                        items, n);
+        bm_groups_free(groups);
+        json_item_begin(out, i);
+        json_field(out, "seed", cases[i].seed);
+        bm_buffer_add_text(out, ", ");
+        json_field(out, "epoch", cases[i].epoch);
+        bm_buffer_add_text(out, ", ");
+        json_field(out, "width", cases[i].width);
+        bm_buffer_add_text(out, ", ");
+        json_field(out, "batch_size", cases[i].batch_size);
+        bm_buffer_add_text(out, ", ");
+        json_field(out, "shard_count", cases[i].shards);
+        bm_buffer_add_text(out, ", ");
+        json_numbers(out, "lengths", lengths, n);
+        bm_buffer_add_text(out, ", ");
+        json_numbers(out, "items", items, n);
+        bm_buffer_add_text(out, "}");
+    }
+    bm_buffer_add_text(out, "]");
+}
+
 static void add_refused(struct bm_buffer *out)
 {
     const uint64_t too_large = BM_BATCH_SIZE_MAX + 1, too_many = BM_SHARDS_MAX + 1;
@@ -408,6 +465,7 @@ static void vectors_make(struct bm_buffer *out)
     add_mix64(out);
     add_permute(out);
     add_streams(out);
+    add_grouped(out);
     add_refused(out);
     add_philox(out);
     add_random(out);

@@ -1,6 +1,7 @@
 // Which items a batch holds: small cases spelt out, then every small case against a list that is
 // built the slow way.
 #include "data/order.h"
+#include "data/permutation.h"
 
 #include <stdio.h>
 #include <stdlib.h>

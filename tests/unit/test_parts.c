@@ -1,8 +1,10 @@
-// What the sources over others promise: concat, join, mixture, split.
+// What the sources over others promise: concat, join, mixture, split, balanced, weighted.
 #include "sources/parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fakes/fake_types.h"
 #include "sources/types.h"
@@ -22,7 +24,17 @@ static const char *const definitions[][2] = {
     {"numbers", "{range: {n: 10, component: y}}"},
     {"none", "{range: {n: 0}}"},
     {"both", "{concat: {sources: [ten, four]}}"},
+    {"twice", "{concat: {sources: [zoo, zoo]}}"},
+    {"half", "{split: {source: twice, part: a, parts: {a: 0.5, b: 0.5}, seed: 3}}"},
+    {"epochs", "{mixture: {sources: {zoo: 1}}}"},
 };
+
+// Six cats, three dogs and an owl, in the order of `zoo`.
+static const char zoo_csv[] = "x,label,weight\n0,1,2\n1,0,1\n2,0,1\n3,1,0\n4,0,0.5\n5,7,4\n6,0,1\n"
+                              "7,0,0.25\n8,1,0\n9,0,0.25\n";
+static const int zoo_labels[10] = {1, 0, 0, 1, 0, 7, 0, 0, 1, 0};
+static const double zoo_weights[10] = {2, 1, 1, 0, 0.5, 4, 1, 0.25, 0, 0.25};
+static char zoo_path[] = "/tmp/batchmill-parts-XXXXXX";
 
 static enum bm_status open_named(const char *name, const char *yaml,
                                  struct bm_source_ref **ret_source);
@@ -31,6 +43,11 @@ static enum bm_status find(void *context, const char *name, const char *where,
                            struct bm_source_ref **ret_source, struct bm_error *err)
 {
     (void)context;
+    if (strcmp(name, "zoo") == 0) {
+        char yaml[128];
+        snprintf(yaml, sizeof yaml, "{csv: {path: %s, types: {weight: float64}}}", zoo_path);
+        return open_named(name, yaml, ret_source);
+    }
     for (unsigned i = 0; i < sizeof definitions / sizeof definitions[0]; i++) {
         if (strcmp(definitions[i][0], name) == 0)
             return open_named(name, definitions[i][1], ret_source);
@@ -67,6 +84,9 @@ static int setup(void **state)
     assert_int_equal(bm_registry_add_source(registry, &bm_join_source, NULL), BM_OK);
     assert_int_equal(bm_registry_add_source(registry, &bm_mixture_source, NULL), BM_OK);
     assert_int_equal(bm_registry_add_source(registry, &bm_split_source, NULL), BM_OK);
+    assert_int_equal(bm_registry_add_source(registry, &bm_balanced_source, NULL), BM_OK);
+    assert_int_equal(bm_registry_add_source(registry, &bm_weighted_source, NULL), BM_OK);
+    assert_int_equal(bm_registry_add_source(registry, &bm_csv_source, NULL), BM_OK);
     return 0;
 }
 
@@ -298,6 +318,144 @@ static void mixtures_are_pure(void **state)
     refuse("{mixture: {sources: {none: 1, numbers: 1}}}", "but none has none");
 }
 
+// ---- balanced ----
+
+static void classes_come_in_turn_and_equally_often(void **state)
+{
+    (void)state;
+    unsigned counts[10] = {0};
+    open_ok("{balanced: {source: zoo, by: label, n: 18}}");
+    assert_int_equal(source->nitems, 18);
+    assert_true(source->by_epoch);
+    for (uint64_t epoch = 0; epoch < 2; epoch++) {
+        read_first(18, epoch);
+        for (uint64_t row = 0; row < 18; row++) {
+            int64_t item = value("x", row);
+            assert_int_equal(value("label", row), zoo_labels[item]);
+            assert_int_equal(zoo_labels[item], row % 3 == 2 ? 7 : row % 3);
+            counts[item]++;
+        }
+    }
+    // 12 of each class: the owl every time, each dog 4 times, each cat twice.
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(counts[i], zoo_labels[i] == 7 ? 12 : zoo_labels[i] == 1 ? 4 : 2);
+}
+
+static void balanced_sources_are_pure(void **state)
+{
+    (void)state;
+    int64_t first[10];
+    open_ok("{balanced: {source: zoo, seed: 4}}");
+    assert_int_equal(source->nitems, 10);
+    read_first(10, 3);
+    for (uint64_t row = 0; row < 10; row++)
+        first[row] = value("x", row);
+    for (uint64_t row = 0; row < 10; row++) {
+        items[0] = 9 - row;
+        assert_int_equal(read_items(1, 3), BM_OK);
+        assert_int_equal(value("x", 0), first[9 - row]);
+    }
+}
+
+static void what_cannot_be_balanced_is_refused(void **state)
+{
+    (void)state;
+    refuse("{balanced: {source: zoo, by: weight}}",
+           "of one integer per item, got weight of float64");
+    refuse("{balanced: {source: zoo, by: kind}}", "kind");
+    refuse("{balanced: {source: epochs}}", "the same in every epoch");
+    refuse("{balanced: {source: none, by: x}}", "expected");
+    refuse("{balanced: {source: ten, by: tail}}", "of one integer per item");
+}
+
+// ---- weighted ----
+
+static void items_come_as_often_as_they_weigh(void **state)
+{
+    (void)state;
+    unsigned counts[10] = {0};
+    open_ok("{weighted: {source: zoo, n: 100}}");
+    for (uint64_t epoch = 0; epoch < 20; epoch++) {
+        unsigned in_epoch[10] = {0};
+        read_first(100, epoch);
+        for (uint64_t row = 0; row < 100; row++)
+            in_epoch[value("x", row)]++;
+        for (unsigned i = 0; i < 10; i++) {
+            double share = zoo_weights[i] * 100 / 10;
+            assert_true(in_epoch[i] > share - 1 && in_epoch[i] < share + 1);
+            counts[i] += in_epoch[i];
+        }
+    }
+    for (unsigned i = 0; i < 10; i++)
+        assert_true(counts[i] > zoo_weights[i] * 200 - 8 && counts[i] < zoo_weights[i] * 200 + 8);
+}
+
+// Where shares are below 1, which items come changes with the epoch.
+static void every_item_with_a_weight_comes_in_some_epoch(void **state)
+{
+    (void)state;
+    bool seen[10] = {false};
+    open_ok("{weighted: {source: zoo, n: 2, seed: 9}}");
+    for (uint64_t epoch = 0; epoch < 400; epoch++) {
+        read_first(2, epoch);
+        seen[value("x", 0)] = seen[value("x", 1)] = true;
+    }
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(seen[i], zoo_weights[i] > 0);
+}
+
+static void what_cannot_be_weighed_is_refused(void **state)
+{
+    (void)state;
+    refuse("{weighted: {source: zoo, weights: mass}}", "mass");
+    refuse("{weighted: {source: ten, weights: tail}}", "one number per item, got tail of ragged");
+    refuse("{weighted: {source: none, weights: x}}", "expected");
+    refuse("{weighted: {source: epochs}}", "the same in every epoch");
+}
+
+// ---- One component of all items, which those two ask for ----
+
+static void numbers_come_through_sources_over_sources(void **state)
+{
+    (void)state;
+    double numbers[20];
+    open_ok("{concat: {sources: [half, zoo]}}");
+    unsigned c = (unsigned)bm_schema_find(&source->schema, "weight");
+    assert_int_equal(bm_source_numbers(source, c, numbers, &error), BM_OK);
+    read_first(20, 0);
+    for (uint64_t row = 0; row < 20; row++)
+        assert_true(numbers[row] == zoo_weights[value("x", row)]);
+    open_ok("{join: {sources: [numbers, zoo]}}");
+    c = (unsigned)bm_schema_find(&source->schema, "label");
+    assert_int_equal(bm_source_numbers(source, c, numbers, &error), BM_OK);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal((int)numbers[i], zoo_labels[i]);
+    open_ok("{concat: {sources: [ten]}}");
+    c = (unsigned)bm_schema_find(&source->schema, "tail");
+    assert_int_equal(bm_source_numbers(source, c, numbers, &error), BM_OK);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal((int)numbers[i], i % 3);
+    open_ok("{concat: {sources: [ten, broken]}}");
+    assert_int_equal(bm_source_numbers(source, 0, numbers, &error), BM_DATA_LOSS);
+    assert_non_null(strstr(error.text, "got mud"));
+}
+
+static int setup_zoo(void **state)
+{
+    (void)state;
+    int fd = mkstemp(zoo_path);
+    ssize_t size = (ssize_t)sizeof zoo_csv - 1;
+    bool written = fd >= 0 && write(fd, zoo_csv, sizeof zoo_csv - 1) == size;
+    close(fd);
+    return written ? 0 : -1;
+}
+
+static int teardown_zoo(void **state)
+{
+    (void)state;
+    return unlink(zoo_path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +470,13 @@ int main(void)
         TEST(of_any_first_items_each_source_has_its_share),
         TEST(every_item_comes_once_before_any_comes_again),
         TEST(mixtures_are_pure),
+        TEST(classes_come_in_turn_and_equally_often),
+        TEST(balanced_sources_are_pure),
+        TEST(what_cannot_be_balanced_is_refused),
+        TEST(items_come_as_often_as_they_weigh),
+        TEST(every_item_with_a_weight_comes_in_some_epoch),
+        TEST(what_cannot_be_weighed_is_refused),
+        TEST(numbers_come_through_sources_over_sources),
     };
-    return cmocka_run_group_tests_name("parts", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("parts", tests, setup_zoo, teardown_zoo);
 }

@@ -43,6 +43,51 @@ static void refused(const char *actions, enum bm_status status, const char *wher
     bm_value_free(value);
 }
 
+// ---- Grouping ----
+
+static void group(const char *group_by, enum bm_status status, struct bm_pipeline **ret_pipeline,
+                  struct bm_error *ret_error)
+{
+    struct bm_value *value = fake_types_value(group_by);
+    assert_int_equal(
+        bm_pipeline_new_grouped(registry, "p", source, NULL, value, ret_pipeline, ret_error),
+        status);
+    bm_value_free(value);
+}
+
+static void grouping_decides_the_order_and_the_fingerprint(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"null", "x", "{component: x, width: 2}"};
+    uint64_t fingerprints[3], definitions[3];
+    for (unsigned i = 0; i < 3; i++) {
+        struct bm_pipeline *pipeline;
+        group(ways[i], BM_OK, &pipeline, NULL);
+        assert_int_equal(bm_pipeline_groups(pipeline) != NULL, i > 0);
+        fingerprints[i] = bm_pipeline_fingerprint(pipeline);
+        definitions[i] = bm_pipeline_fingerprint_parts(pipeline).definition;
+        for (unsigned k = 0; k < i; k++) {
+            assert_int_not_equal(fingerprints[i], fingerprints[k]);
+            assert_int_not_equal(definitions[i], definitions[k]);
+        }
+        bm_pipeline_unref(pipeline);
+    }
+}
+
+static void what_cannot_be_grouped_by_is_refused(void **state)
+{
+    (void)state;
+    struct bm_pipeline *none;
+    struct bm_error error;
+    group("y", BM_INVALID_ARGUMENT, &none, &error);
+    assert_non_null(strstr(error.text, "x"));
+    group("{component: x, width: 0}", BM_INVALID_ARGUMENT, &none, &error);
+    assert_non_null(strstr(error.where, "width"));
+    group("[x]", BM_INVALID_ARGUMENT, &none, &error);
+    group("{width: 3}", BM_INVALID_ARGUMENT, &none, &error);
+    assert_non_null(strstr(error.text, "component"));
+}
+
 // ---- What it says about itself ----
 
 static void a_pipeline_without_actions_reads(void **state)
@@ -421,6 +466,8 @@ static void out_of_memory_leaves_nothing_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(grouping_decides_the_order_and_the_fingerprint),
+        TEST(what_cannot_be_grouped_by_is_refused),
         TEST(a_pipeline_without_actions_reads),
         TEST(schemas_follow_from_action_to_action),
         TEST(per_item_actions_fuse_until_a_lock_a_wait_or_a_batch),

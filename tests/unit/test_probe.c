@@ -108,9 +108,9 @@ static void every_action_says_what_it_does(void **state)
         "flip",         "hash",      "layout",       "log1p",
         "lookup",       "mixup",     "noop",         "normalize",
         "one_hot",      "pad",       "pad_sequence", "random_resized_crop",
-        "rename",       "repeat",    "reshape",      "resize",
-        "scale",        "select",    "skip_at",      "tokenise",
-        "wait",         "window",
+        "rebatch",      "rename",    "repeat",       "reshape",
+        "resize",       "scale",     "select",       "skip_at",
+        "tokenise",     "wait",      "window",
     };
     assert_int_equal(bm_registry_nactions(fixture.registry), COUNT(names));
     for (unsigned i = 0; i < COUNT(names); i++) {

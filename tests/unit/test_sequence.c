@@ -163,6 +163,44 @@ static void longer_ones_fail_or_are_cut(void **state)
     assert_string_equal(fixture.work.error.text, "expected rows of at most 2, got 4");
 }
 
+// Likewise, of each batch by itself.
+static void the_longest_of_the_batch_gives_the_length(void **state)
+{
+    (void)state;
+    give();
+    static const float two[2 * 1 * 2] = {1, 2, 0, 0};
+    static const bool two_mask[2] = {true, false};
+    static const uint64_t two_offsets[] = {0, 1, 2}, four_offsets[] = {0, 4, 8, 12, 16};
+    static const float last[4 * 2] = {11, 12, -1, -1, -1, -1, -1, -1};
+    run("[noop, pad_sequence: {component: rows, longest: true, mask: true}]", 2);
+    assert_shape("rows", "rows float32 [varies, 2]");
+    assert_shape("rows.mask", "rows.mask bool [varies]");
+    assert_offsets("rows", two_offsets, 2);
+    assert_offsets("rows.mask", two_offsets, 2);
+    assert_memory_equal(action_fixture_values(&fixture, "rows"), two, sizeof two);
+    assert_memory_equal(action_fixture_values(&fixture, "rows.mask"), two_mask, sizeof two_mask);
+    run("[noop, pad_sequence: {component: rows, longest: true, value: -1}]", 4);
+    assert_offsets("rows", four_offsets, 4);
+    const float *values = action_fixture_values(&fixture, "rows");
+    assert_memory_equal(values + 3 * 4 * 2, last, sizeof last);
+}
+
+static void the_longest_is_rounded_up_and_bounded(void **state)
+{
+    (void)state;
+    give();
+    static const uint64_t rounded[] = {0, 6, 12, 18, 24}, bounded[] = {0, 3, 6, 9, 12};
+    run("[pad_sequence: {component: rows, longest: true, multiple: 3}]", 4);
+    assert_offsets("rows", rounded, 4);
+    run("[pad_sequence: {component: rows, longest: true, multiple: 8, length: 3, longer: cut}]", 4);
+    assert_offsets("rows", bounded, 4);
+    assert_int_equal(action_fixture_build(
+                         &fixture, "[pad_sequence: {component: rows, longest: true, length: 3}]"),
+                     BM_OK);
+    assert_int_equal(action_fixture_run(&fixture, 4, 0), BM_RESULT_FAIL);
+    assert_string_equal(fixture.work.error.text, "expected rows of at most 3, got 4");
+}
+
 static void pad_sequence_refuses_what_makes_no_sense(void **state)
 {
     (void)state;
@@ -174,6 +212,12 @@ static void pad_sequence_refuses_what_makes_no_sense(void **state)
     REFUSES("[{tokenise: {component: text}}, {pad_sequence: {component: text, length: 9, value: "
             "0.5}}]",
             "pad_sequence.value", "expected a value that int32 has, got 0.5");
+    REFUSES("[pad_sequence: {component: rows}]", "pad_sequence",
+            "expected \"length\" or \"longest: true\", got neither");
+    REFUSES("[pad_sequence: {component: rows, length: 9, multiple: 8}]", "pad_sequence.multiple",
+            "expected \"longest: true\" with it");
+    REFUSES("[pad_sequence: {component: rows, longest: true, longer: cut}]", "pad_sequence.longer",
+            "expected \"length\" with it");
     REFUSES("[{rename: {names: {one: rows.mask}}}, {pad_sequence: {component: rows, length: 9, "
             "mask: true}}]",
             "pad_sequence.mask", "expected no component rows.mask yet");
@@ -243,6 +287,8 @@ int main(void)
         TEST(tokenise_refuses_what_makes_no_sense),
         TEST(shorter_ones_are_filled_up_and_masked),
         TEST(longer_ones_fail_or_are_cut),
+        TEST(the_longest_of_the_batch_gives_the_length),
+        TEST(the_longest_is_rounded_up_and_bounded),
         TEST(pad_sequence_refuses_what_makes_no_sense),
         TEST(windows_of_items_of_one_length),
         TEST(windows_of_items_that_differ_in_length),

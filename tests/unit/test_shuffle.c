@@ -1,9 +1,10 @@
 // Is a shuffled epoch a fair shuffle? Each measure gives its deviation from chance in standard
 // deviations; beyond 6 of them, chance is 1 in 10^9. The seeds are fixed, so a test passes always
 // or never, and shuffles that are known to be bad show that each measure finds them out.
-#include "data/order.h"
+#include "data/permutation.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/random.h"
