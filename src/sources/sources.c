@@ -8,6 +8,9 @@
 #ifndef BM_WITH_NPY
 #define BM_WITH_NPY 1
 #endif
+#ifndef BM_WITH_NPZ
+#define BM_WITH_NPZ BM_WITH_NPY
+#endif
 #ifndef BM_WITH_IDX
 #define BM_WITH_IDX 1
 #endif
@@ -38,6 +41,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_NPY
         &bm_npy_source,
+#endif
+#if BM_WITH_NPZ
+        &bm_npz_source,
 #endif
 #if BM_WITH_IDX
         &bm_idx_source,

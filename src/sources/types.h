@@ -6,6 +6,7 @@
 extern const struct bm_source_type bm_range_source;
 extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
+extern const struct bm_source_type bm_npz_source;
 extern const struct bm_source_type bm_idx_source;
 extern const struct bm_source_type bm_folder_source;
 extern const struct bm_source_type bm_tar_source;
