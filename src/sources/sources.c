@@ -29,6 +29,7 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
     static const struct bm_source_type *const types[] = {
         &bm_range_source,
         &bm_folder_source,
+        &bm_list_source,
         &bm_tar_source,
         &bm_balanced_source,
         &bm_concat_source,
