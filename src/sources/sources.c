@@ -23,6 +23,9 @@
 #ifndef BM_WITH_TFRECORD
 #define BM_WITH_TFRECORD 1
 #endif
+#ifndef BM_WITH_SQLITE
+#define BM_WITH_SQLITE 0
+#endif
 #ifndef BM_WITH_JSONL
 #define BM_WITH_JSONL 1
 #endif
@@ -63,6 +66,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_TFRECORD
         &bm_tfrecord_source,
+#endif
+#if BM_WITH_SQLITE
+        &bm_sqlite_source,
 #endif
     };
     enum bm_status status = BM_OK;
