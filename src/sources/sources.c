@@ -2,6 +2,9 @@
 
 #include "sources/types.h"
 
+#ifndef BM_WITH_ARROW
+#define BM_WITH_ARROW 1
+#endif
 #ifndef BM_WITH_CSV
 #define BM_WITH_CSV 1
 #endif
@@ -43,6 +46,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
         &bm_mixture_source,
         &bm_split_source,
         &bm_weighted_source,
+#if BM_WITH_ARROW
+        &bm_arrow_source,
+#endif
 #if BM_WITH_CSV
         &bm_csv_source,
 #endif

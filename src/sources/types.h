@@ -4,6 +4,7 @@
 #include "pipeline/source.h"
 
 extern const struct bm_source_type bm_range_source;
+extern const struct bm_source_type bm_arrow_source;
 extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
 extern const struct bm_source_type bm_npz_source;
