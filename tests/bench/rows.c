@@ -29,8 +29,7 @@ static const struct bench_stream images_f32 = {"images_f32", 2000, 602112, 64,
                                                64,           0,    3,      BENCH_ITEMS};
 static const struct bench_images_work raw_u8 = {&images_u8, false}, raw_f32 = {&images_f32, true};
 
-// Rows of 6 floats, 16 and 3 of one-hot, and a number; or windows of 256 tokens and as many
-// targets.
+// Rows of 6 floats, 16 and 3 of one-hot, and a number; or windows of 257 tokens.
 #define TABLE(pipeline_, nbatches_)                                                                \
     {                                                                                              \
         (pipeline_), 336776, 108, 1024, (nbatches_), 0, 15, BENCH_ITEMS                            \
@@ -42,9 +41,9 @@ static const struct bench_stream table_arrow = TABLE("table_arrow", 8192);
 static const struct bench_stream table_peers = TABLE("table", 2048);
 static const struct bench_stream sqlite_keyset = TABLE("table", 256);
 static const struct bench_stream table_peers_rows = TABLE("table", 64);
-static const struct bench_stream tokens = {"table_tokens", 336776, 4096, 1024,
+static const struct bench_stream tokens = {"table_tokens", 336776, 2056, 1024,
                                            1024,           0,      15,   BENCH_ITEMS};
-static const struct bench_stream tokens_rows = {"table_tokens", 336776, 4096, 1024, 64, 0, 15,
+static const struct bench_stream tokens_rows = {"table_tokens", 336776, 2056, 1024, 64, 0, 15,
                                                 BENCH_ITEMS};
 
 static const struct bench_actions actions_1 = {false, 1}, actions_100 = {false, 100},
@@ -110,9 +109,9 @@ enum figure {
     TABLE_PANDAS_CSV,
     TABLE_PANDAS_CSV_FIRST,
     TABLE_PANDAS_CSV_ROWS,
-    TABLE_PANDAS_CSV_ROWS_FIRST,
     TABLE_PANDAS_CSV_PREPARED,
     TABLE_PANDAS_CSV_PREPARED_FIRST,
+    TABLE_PANDAS_CSV_ALONE,
     TABLE_PYARROW_CSV,
     TABLE_PYARROW_CSV_FIRST,
     TABLE_NPY,
@@ -120,7 +119,6 @@ enum figure {
     TABLE_NUMPY,
     TABLE_NUMPY_FIRST,
     TABLE_NUMPY_ROWS,
-    TABLE_NUMPY_ROWS_FIRST,
     TABLE_SQLITE,
     TABLE_SQLITE_FIRST,
     TABLE_SQLITE_READ,
@@ -138,7 +136,6 @@ enum figure {
     TABLE_NUMPY_TOKENS,
     TABLE_NUMPY_TOKENS_FIRST,
     TABLE_NUMPY_TOKENS_ROWS,
-    TABLE_NUMPY_TOKENS_ROWS_FIRST,
     WAIT_10MS,
     ACTION_1,
     ACTION_100,
@@ -240,10 +237,11 @@ struct bench_figure bench_figures[NFIGURES] = {
     [TABLE_PANDAS_CSV_FIRST] = PEER_FIRST_BATCH("pandas_csv"),
     [TABLE_PANDAS_CSV_ROWS] =
         PEER("pandas_csv_rows", "table", ROWS, TABLES, &table_peers_rows, "pandas_csv.rows"),
-    [TABLE_PANDAS_CSV_ROWS_FIRST] = PEER_FIRST_BATCH("pandas_csv_rows"),
     [TABLE_PANDAS_CSV_PREPARED] =
         PEER("pandas_csv_prepared", "table", ROWS, TABLES, &table_peers, "pandas_csv.prepared"),
     [TABLE_PANDAS_CSV_PREPARED_FIRST] = PEER_FIRST_BATCH("pandas_csv_prepared"),
+    [TABLE_PANDAS_CSV_ALONE] =
+        PEER("pandas_csv_no_workers", "table", ROWS, TABLES, &table_peers, "pandas_csv.alone"),
     [TABLE_PYARROW_CSV] =
         PEER("pyarrow_csv", "table", ROWS, TABLES, &table_peers, "pyarrow_csv.batches"),
     [TABLE_PYARROW_CSV_FIRST] = PEER_FIRST_BATCH("pyarrow_csv"),
@@ -252,7 +250,6 @@ struct bench_figure bench_figures[NFIGURES] = {
     [TABLE_NUMPY] = PEER("numpy", "table", ROWS, TABLES, &table_peers, "npy.batches"),
     [TABLE_NUMPY_FIRST] = PEER_FIRST_BATCH("numpy"),
     [TABLE_NUMPY_ROWS] = PEER("numpy_rows", "table", ROWS, TABLES, &table_peers_rows, "npy.rows"),
-    [TABLE_NUMPY_ROWS_FIRST] = PEER_FIRST_BATCH("numpy_rows"),
     [TABLE_SQLITE] = LIMIT("table_sqlite", "table", ROWS, bench_table, &table_sqlite),
     [TABLE_SQLITE_FIRST] = FIRST_BATCH("table_sqlite"),
     [TABLE_SQLITE_READ] =
@@ -275,7 +272,6 @@ struct bench_figure bench_figures[NFIGURES] = {
     [TABLE_NUMPY_TOKENS_FIRST] = PEER_FIRST_BATCH("numpy_tokens"),
     [TABLE_NUMPY_TOKENS_ROWS] =
         PEER("numpy_tokens_rows", "table", ROWS, TABLES, &tokens_rows, "tokens.rows"),
-    [TABLE_NUMPY_TOKENS_ROWS_FIRST] = PEER_FIRST_BATCH("numpy_tokens_rows"),
     [WAIT_10MS] = OURS("wait_10ms", RATE, bench_stream_remote, &wait),
     [ACTION_1] = PART("action_cost", "1 stream", "us CPU", bench_engine, &actions_1),
     [ACTION_100] = PART("action_cost", "100 streams", "us CPU", bench_engine, &actions_100),
@@ -360,15 +356,14 @@ const struct bench_goal bench_goals[] = {
     INFORM(TABLE_CSV, TABLE_PANDAS_CSV),
     INFORM(TABLE_CSV_FIRST, TABLE_PANDAS_CSV_FIRST),
     INFORM(TABLE_CSV, TABLE_PANDAS_CSV_ROWS),
-    INFORM(TABLE_CSV_FIRST, TABLE_PANDAS_CSV_ROWS_FIRST),
     INFORM(TABLE_CSV, TABLE_PANDAS_CSV_PREPARED),
     INFORM(TABLE_CSV_FIRST, TABLE_PANDAS_CSV_PREPARED_FIRST),
+    INFORM(TABLE_CSV, TABLE_PANDAS_CSV_ALONE),
     INFORM(TABLE_CSV, TABLE_PYARROW_CSV),
     INFORM(TABLE_CSV_FIRST, TABLE_PYARROW_CSV_FIRST),
     INFORM(TABLE_NPY, TABLE_NUMPY),
     INFORM(TABLE_NPY_FIRST, TABLE_NUMPY_FIRST),
     INFORM(TABLE_NPY, TABLE_NUMPY_ROWS),
-    INFORM(TABLE_NPY_FIRST, TABLE_NUMPY_ROWS_FIRST),
     INFORM(TABLE_SQLITE, TABLE_SQLITE_READ),
     INFORM(TABLE_SQLITE_FIRST, TABLE_SQLITE_READ_FIRST),
     INFORM(TABLE_SQLITE, TABLE_SQLITE_KEYSET),
@@ -380,7 +375,6 @@ const struct bench_goal bench_goals[] = {
     INFORM(TABLE_TOKENS, TABLE_NUMPY_TOKENS),
     INFORM(TABLE_TOKENS_FIRST, TABLE_NUMPY_TOKENS_FIRST),
     INFORM(TABLE_TOKENS, TABLE_NUMPY_TOKENS_ROWS),
-    INFORM(TABLE_TOKENS_FIRST, TABLE_NUMPY_TOKENS_ROWS_FIRST),
     IDEAL(WAIT_10MS, 1600, "1600/s", 0.98),
     BELOW(ACTION_1, 1, "1 us"),
     BELOW(ACTION_100, 1, "1 us"),

@@ -29,7 +29,7 @@ STANDARDISED = {"distance": (1039.9, 733.2), "dep_delay": (12.6, 40.2), "air_tim
 ONE_HOT = ["carrier", "origin"]
 NUMBERS = FLOATS + list(CATEGORIES)  # the columns as numbers, as the .npy files have them
 
-TOKENS_LENGTH, TOKENS_STRIDE = 256, 32  # windows: as many as the table has rows
+TOKENS_LENGTH, TOKENS_STRIDE = 257, 32  # windows: as many as the table has rows
 TOKENS_KINDS = 50_257
 
 
@@ -172,7 +172,7 @@ def write_npy(name):
 
 
 def write_tokens(_columns, path):
-    ntokens = TOKENS_STRIDE * (ROWS - 1) + TOKENS_LENGTH + 1
+    ntokens = TOKENS_STRIDE * (ROWS - 1) + TOKENS_LENGTH
     whole(13, TOKENS_KINDS, ntokens).astype("<u2").tofile(path)
 
 
@@ -204,7 +204,7 @@ PIPELINES = {
     "table_arrow": ("arrow: {path: '%s/flights.feather'}\n", ""),
     "table_tokens": (
         "tokens: {path: '%s/tokens.bin', "
-        f"length: {TOKENS_LENGTH}, stride: {TOKENS_STRIDE}, targets: true}}\n",
+        f"length: {TOKENS_LENGTH}, stride: {TOKENS_STRIDE}}}\n",
         None,
     ),
 }
@@ -212,7 +212,7 @@ PIPELINES = {
 
 def table_actions(lookups):
     if lookups is None:
-        return "      - cast: {components: [tokens, targets], dtype: int64}\n"
+        return "      - cast: {components: tokens, dtype: int64}\n"
     text = f"      - select: {{components: [{', '.join(NUMBERS)}]}}\n{lookups}"
     text += f"      - fill_missing: {{components: [{', '.join(FILLED)}], value: 0}}\n"
     text += f"      - cast: {{components: [{', '.join(FLOATS)}], dtype: float32}}\n"

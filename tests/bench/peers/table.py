@@ -142,34 +142,32 @@ def row_features(np, columns, index):
 class Batches:
     """Whole batches: one indexing a column."""
 
-    def __init__(self, torch, np, columns):
-        self.torch, self.np, self.columns = torch, np, columns
+    def __init__(self, np, columns):
+        self.np, self.columns = np, columns
 
     def __getitem__(self, indices):
         picked = {name: column[indices] for name, column in self.columns.items()}
-        features = features_of(self.np, picked, len(indices))
         dest = picked["dest"].astype(self.np.int64)
-        return self.torch.from_numpy(features), self.torch.from_numpy(dest)
+        return features_of(self.np, picked, len(indices)), dest
 
 
 class Prepared:
     """Everything is prepared at the start and kept; a batch is only gathered."""
 
-    def __init__(self, torch, np, columns):
-        self.features = torch.from_numpy(features_of(np, columns, table.ROWS))
-        self.dest = torch.from_numpy(columns["dest"].astype(np.int64))
+    def __init__(self, np, columns):
+        self.features = features_of(np, columns, table.ROWS)
+        self.dest = columns["dest"].astype(np.int64)
 
     def __getitem__(self, indices):
         return self.features[indices], self.dest[indices]
 
 
 class Rows:
-    def __init__(self, torch, np, columns):
-        self.torch, self.np, self.columns = torch, np, columns
+    def __init__(self, np, columns):
+        self.np, self.columns = np, columns
 
     def __getitem__(self, index):
-        features = row_features(self.np, self.columns, index)
-        return self.torch.from_numpy(features), int(self.columns["dest"][index])
+        return row_features(self.np, self.columns, index), int(self.columns["dest"][index])
 
     def __len__(self):
         return table.ROWS
@@ -180,8 +178,8 @@ class Keyset:
 
     query = f"SELECT id, {', '.join(table.NUMBERS)} FROM flights WHERE id IN "
 
-    def __init__(self, torch, np, _columns):
-        self.torch, self.np, self.base = torch, np, None
+    def __init__(self, np, _columns):
+        self.np, self.base = np, None
         self.codes = {
             name: {text: code for code, text in enumerate(names)}
             for name, names in table.CATEGORIES.items()
@@ -192,7 +190,7 @@ class Keyset:
             self.base = sqlite3.connect(f"file:{path('flights.sqlite')}?mode=ro", uri=True)
         np = self.np
         marks = ",".join("?" * len(indices))
-        ids, *columns = zip(*self.base.execute(f"{self.query} ({marks})", indices))
+        ids, *columns = zip(*self.base.execute(f"{self.query} ({marks})", indices.tolist()))
         back = np.searchsorted(ids, indices)  # they come by rising id
         picked = {}
         for name, column in zip(table.NUMBERS, columns):
@@ -201,48 +199,46 @@ class Keyset:
                 picked[name] = np.array(column, dtype=np.int64)[back]
             else:
                 picked[name] = np.array(column, dtype=np.float64)[back]
-        features = features_of(np, picked, len(indices))
-        return self.torch.from_numpy(features), self.torch.from_numpy(picked["dest"])
+        return features_of(np, picked, len(indices)), picked["dest"]
 
 
 class Windows:
     """Of tokens, as language models take them; one, or a batch of them."""
 
-    def __init__(self, torch, np, _columns):
-        self.torch, self.np = torch, np
-        self.tokens = np.memmap(path("tokens.bin"), dtype="<u2", mode="r")
+    def __init__(self, np, _columns):
+        tokens = np.memmap(path("tokens.bin"), dtype="<u2", mode="r")
+        windows = np.lib.stride_tricks.sliding_window_view(tokens, table.TOKENS_LENGTH)
+        self.np, self.windows = np, windows[:: table.TOKENS_STRIDE]
 
     def __getitem__(self, index):
-        length, stride = table.TOKENS_LENGTH, table.TOKENS_STRIDE
-        if isinstance(index, list):
-            starts = self.np.asarray(index) * stride
-            at = starts[:, None] + self.np.arange(length + 1)
-            both = self.torch.from_numpy(self.tokens[at].astype(self.np.int64))
-            return both[:, :-1], both[:, 1:]
-        start = index * stride
-        both = self.tokens[start : start + length + 1].astype(self.np.int64)
-        return self.torch.from_numpy(both[:-1]), self.torch.from_numpy(both[1:])
+        return (self.windows[index].astype(self.np.int64),)
 
     def __len__(self):
         return table.ROWS
 
 
-KINDS = {"batches": Batches, "prepared": Prepared, "rows": Rows, "keyset": Keyset}
+KINDS = {
+    "batches": Batches,
+    "alone": Batches,  # no worker process: prepared where it is consumed
+    "prepared": Prepared,
+    "rows": Rows,
+    "keyset": Keyset,
+}
 
 
-def make_items(torch, np, variant):
+def make_items(np, variant):
     reader, kind = variant.split(".")
     if reader == "tokens":
-        return Windows(torch, np, None)
+        return Windows(np, None)
     columns = None if kind == "keyset" else READERS[reader](np)
-    return KINDS[kind](torch, np, columns)
+    return KINDS[kind](np, columns)
 
 
 # ---- The same values as Batchmill's ----
 
 
 def exported(np, name, nbatches):
-    """The table as a pipeline gives it, in order, as (features, dest) or (tokens, targets)."""
+    """The table as a pipeline gives it, in order, as (features, dest) or (tokens,)."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [BATCHMILL, "export", name, f"--config={path(name)}.yaml", "--batch-size=1024"]
@@ -253,7 +249,7 @@ def exported(np, name, nbatches):
         )
         load = lambda component: np.load(f"{folder}/{component}.npy")  # noqa: E731
         if name == "table_tokens":
-            return load("tokens"), load("targets")
+            return (load("tokens"),)
         floats = [load(component)[:, None] for component in table.FLOATS]
         features = np.concatenate(floats + [load(component) for component in table.ONE_HOT], axis=1)
         return features, load("dest")
@@ -265,7 +261,7 @@ def compare(np, what, ours, theirs):
             raise RuntimeError(f"{what}: other values than Batchmill's")
 
 
-def check(torch, np, variant):
+def check(np, variant):
     reader, kind = variant.split(".")
     name = "table_tokens" if reader == "tokens" else "table_csv"
     few = kind == "rows" or reader == "tokens"
@@ -276,51 +272,60 @@ def check(torch, np, variant):
             compare(np, OURS[reader], ours, exported(np, OURS[reader], -(-nrows // 1024)))
         except subprocess.CalledProcessError:
             pass  # it has no such source: then there is nothing of ours to compare with either
-    items = make_items(torch, np, variant)
+    items = make_items(np, variant)
     if kind == "rows":
-        parts = zip(*(items[index] for index in range(nrows)))
-        theirs = [torch.utils.data.default_collate(list(part)).numpy() for part in parts]
+        parts = [np.stack(part) for part in zip(*(items[index] for index in range(nrows)))]
     else:
         starts = range(0, nrows, 1024)
-        batches = (items[list(range(at, min(at + 1024, nrows)))] for at in starts)
-        theirs = [torch.cat(part).numpy() for part in zip(*batches)]
-    compare(np, variant, ours, theirs)
+        batches = (items[np.arange(at, min(at + 1024, nrows))] for at in starts)
+        parts = [np.concatenate(part) for part in zip(*batches)]
+    compare(np, variant, ours, parts)
 
 
 # ---- Measuring ----
 
 
-def make_loader(torch, items, work):
-    batched = not work.variant.endswith(".rows")
+def as_it_is(batch):
+    return batch
+
+
+def make_loader(torch, np, items, work):
+    reader, kind = work.variant.split(".")
 
     class Shuffled(torch.utils.data.Sampler):
-        """Single rows, or whole batches, which do not end with an epoch."""
+        """Whole batches, which do not end with an epoch; or single rows."""
 
         def __init__(self):
             pass
 
         def __iter__(self):
-            epochs = (torch.randperm(work.items).tolist() for _ in range(work.epochs))
-            order = itertools.chain.from_iterable(epochs)
-            if not batched:
-                yield from order
-            for _ in range(work.batches):
-                yield list(itertools.islice(order, work.batch_items))
+            order = np.concatenate([np.random.permutation(work.items) for _ in range(work.epochs)])
+            if kind == "rows":
+                yield from order.tolist()
+            for at in range(0, work.batches * work.batch_items, work.batch_items):
+                yield order[at : at + work.batch_items]
 
+    by_row = kind == "rows"
+    workers = 0 if kind == "alone" else WORKERS
+    # Small arrays come faster through the workers' pipes than, as tensors, through shared memory.
+    small = not by_row and reader != "tokens"
     return torch.utils.data.DataLoader(
         items,
         sampler=Shuffled(),
-        batch_size=None if batched else work.batch_items,
-        num_workers=WORKERS,
-        prefetch_factor=PREFETCH_FACTOR,
+        batch_size=work.batch_items if by_row else None,
+        num_workers=workers,
+        prefetch_factor=PREFETCH_FACTOR if workers else 2,
+        collate_fn=as_it_is if small else None,
     )
 
 
 def measure(torch, np, work):
     begin = time.perf_counter()
-    loader = make_loader(torch, make_items(torch, np, work.variant), work)
+    loader = make_loader(torch, np, make_items(np, work.variant), work)
     batches = 0
-    for _ in itertools.islice(loader, work.batches):
+    for batch in itertools.islice(loader, work.batches):
+        for part in batch:
+            torch.as_tensor(part)
         if batches == 0:
             first = time.perf_counter()
         batches += 1
@@ -343,14 +348,15 @@ def main():
 
     def measure_checked(work):
         if work.variant not in checked:
-            check(torch, np, work.variant)
+            check(np, work.variant)
             checked.add(work.variant)
         return measure(torch, np, work)
 
     peer.serve(
         f"torch {torch.__version__}, pandas {pandas.__version__}, pyarrow {pyarrow.__version__}: "
-        f"DataLoader, {WORKERS} workers, prefetch_factor {PREFETCH_FACTOR}; values compared with "
-        f"ours; local, no network",
+        f"DataLoader, {WORKERS} workers, prefetch_factor {PREFETCH_FACTOR}; whole batches sampled, "
+        f"gathered and prepared by numpy (rows: one by one), and sent as arrays; values compared "
+        f"with ours; local, no network",
         measure_checked,
     )
 
