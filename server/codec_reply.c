@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "pipeline/cache.h"
 #include "server/codec_batches.h"
 
 // What one reply needs until it is packed: freed all at once. A failed allocation is remembered,
@@ -101,6 +102,65 @@ static Batchmill__V1__Action **actions_new(struct scratch *scratch,
     return pointers;
 }
 
+// The names of all vocabularies, or, where they would take too much, only how many there are.
+static Batchmill__V1__Vocabulary **vocabularies_new(struct scratch *scratch,
+                                                    const struct bm_schema *schema, size_t *ret_n)
+{
+    enum { BYTES_MAX = 512 * 1024 }; // some clients take no messages above 1 MiB
+    unsigned n = 0;
+    uint64_t nnames = 0, bytes = 0;
+    for (unsigned c = 0; c < schema->ncomponents; c++) {
+        const struct bm_vocabulary *vocabulary = schema->components[c].vocabulary;
+        uint64_t count = bm_vocabulary_count(vocabulary);
+        n += vocabulary != NULL;
+        nnames += count;
+        for (uint64_t i = 0; i < count && bytes <= BYTES_MAX; i++)
+            bytes += strlen(bm_vocabulary_name(vocabulary, i)) + 4;
+    }
+    bool shown = bytes <= BYTES_MAX;
+    Batchmill__V1__Vocabulary **pointers =
+        scratch_take(scratch, n, sizeof(Batchmill__V1__Vocabulary *));
+    Batchmill__V1__Vocabulary *to = scratch_take(scratch, n, sizeof *to);
+    char **names = scratch_take(scratch, shown ? nnames : 0, sizeof *names);
+    if (scratch->failed)
+        return NULL;
+    for (unsigned c = 0, k = 0; c < schema->ncomponents; c++) {
+        const struct bm_component *component = &schema->components[c];
+        if (component->vocabulary == NULL)
+            continue;
+        pointers[k] = &to[k];
+        batchmill__v1__vocabulary__init(&to[k]);
+        to[k].component = (char *)component->name;
+        to[k].size = bm_vocabulary_count(component->vocabulary);
+        to[k].names = names;
+        to[k].n_names = shown ? to[k].size : 0;
+        for (uint64_t i = 0; i < to[k].n_names; i++)
+            *names++ = (char *)bm_vocabulary_name(component->vocabulary, i);
+        k++;
+    }
+    *ret_n = n;
+    return pointers;
+}
+
+static Batchmill__V1__Cache *cache_new(struct scratch *scratch, const struct bm_pipeline *pipeline)
+{
+    struct bm_cache *cache = bm_pipeline_cache(pipeline);
+    Batchmill__V1__Cache *to = cache == NULL ? NULL : scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    struct bm_cache_report report = bm_cache_report(cache);
+    batchmill__v1__cache__init(to);
+    to->actions = bm_pipeline_ncached(pipeline);
+    to->on_disk = report.on_disk;
+    to->items = report.entries;
+    to->bytes = report.bytes;
+    to->bytes_max = report.bytes_max;
+    to->hits = report.hits;
+    to->misses = report.misses;
+    to->damaged = report.damaged;
+    return to;
+}
+
 static char **steps_new(struct scratch *scratch, const struct bm_pipeline *pipeline, size_t *ret_n)
 {
     unsigned n = bm_pipeline_nsteps(pipeline);
@@ -153,6 +213,10 @@ static Batchmill__V1__DescribePipelineReply *describe_new(struct scratch *scratc
     to->actions = actions_new(scratch, pipeline, &to->n_actions);
     to->components = components_new(scratch, bm_pipeline_schema(pipeline), &to->n_components);
     to->steps = steps_new(scratch, pipeline, &to->n_steps);
+    to->vocabularies = vocabularies_new(scratch, bm_pipeline_schema(pipeline), &to->n_vocabularies);
+    if (bm_pipeline_group_by(pipeline) != NULL)
+        to->group_by = (char *)bm_pipeline_group_by(pipeline);
+    to->cache = cache_new(scratch, pipeline);
     return to;
 }
 

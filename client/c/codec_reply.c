@@ -215,6 +215,50 @@ static const struct batchmill_action *actions_take(unsigned char **at, size_t n,
     return taken;
 }
 
+static size_t vocabularies_bytes(size_t n, Batchmill__V1__Vocabulary *const *vocabularies)
+{
+    size_t bytes = n * sizeof(struct batchmill_vocabulary);
+    for (size_t i = 0; i < n; i++)
+        bytes += text_bytes(vocabularies[i]->component) +
+                 texts_bytes(vocabularies[i]->n_names, vocabularies[i]->names);
+    return bytes;
+}
+
+static const struct batchmill_vocabulary *
+vocabularies_take(unsigned char **at, size_t n, Batchmill__V1__Vocabulary *const *vocabularies)
+{
+    struct batchmill_vocabulary *taken = block_take(at, n * sizeof *taken);
+    for (size_t i = 0; i < n; i++) {
+        const Batchmill__V1__Vocabulary *from = vocabularies[i];
+        bool sent = from->n_names == from->size;
+        taken[i] = (struct batchmill_vocabulary){
+            .component = text_take(at, from->component),
+            .size = from->size,
+            .names = sent ? texts_take(at, from->n_names, from->names) : NULL,
+        };
+    }
+    return taken;
+}
+
+static const struct batchmill_cache *cache_take(unsigned char **at,
+                                                const Batchmill__V1__Cache *cache)
+{
+    if (cache == NULL)
+        return NULL;
+    struct batchmill_cache *taken = block_take(at, sizeof *taken);
+    *taken = (struct batchmill_cache){
+        .nactions = cache->actions,
+        .on_disk = cache->on_disk,
+        .items = cache->items,
+        .bytes = cache->bytes,
+        .bytes_max = cache->bytes_max,
+        .hits = cache->hits,
+        .misses = cache->misses,
+        .damaged = cache->damaged,
+    };
+    return taken;
+}
+
 static enum batchmill_code description_new(const Batchmill__V1__DescribePipelineReply *reply,
                                            struct batchmill_description **ret,
                                            struct batchmill_error *error)
@@ -235,7 +279,9 @@ static enum batchmill_code description_new(const Batchmill__V1__DescribePipeline
                    components_bytes(reply->n_source_components, reply->source_components) +
                    actions_bytes(reply->n_actions, reply->actions) +
                    components_bytes(reply->n_components, reply->components) +
-                   texts_bytes(reply->n_steps, reply->steps);
+                   texts_bytes(reply->n_steps, reply->steps) +
+                   vocabularies_bytes(reply->n_vocabularies, reply->vocabularies) +
+                   text_bytes(reply->group_by) + sizeof(struct batchmill_cache);
     unsigned char *at = malloc(total);
     if (at == NULL)
         return wire_no_memory(error);
@@ -252,6 +298,10 @@ static enum batchmill_code description_new(const Batchmill__V1__DescribePipeline
         .actions = actions_take(&at, reply->n_actions, reply->actions),
         .components = components_take(&at, reply->n_components, reply->components),
         .steps = texts_take(&at, reply->n_steps, reply->steps),
+        .nvocabularies = reply->n_vocabularies,
+        .vocabularies = vocabularies_take(&at, reply->n_vocabularies, reply->vocabularies),
+        .group_by = reply->group_by[0] == '\0' ? NULL : text_take(&at, reply->group_by),
+        .cache = cache_take(&at, reply->cache),
     };
     *ret = description;
     return BATCHMILL_OK;

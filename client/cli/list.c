@@ -86,6 +86,31 @@ static void print_components(const struct batchmill_component *components, size_
     }
 }
 
+static void print_vocabulary(const struct batchmill_vocabulary *vocabulary)
+{
+    enum { SHOWN = 8 };
+    printf("  %s stands for %" PRIu64 " names", vocabulary->component, vocabulary->size);
+    for (uint64_t i = 0; vocabulary->names != NULL && i < vocabulary->size && i < SHOWN; i++)
+        printf("%s %s", i == 0 ? ":" : ",", vocabulary->names[i]);
+    printf("%s\n", vocabulary->names != NULL && vocabulary->size > SHOWN ? ", ..." : "");
+}
+
+static void print_cache(const struct batchmill_cache *cache, uint64_t items)
+{
+    const double mib = 1 / 1048576.0;
+    uint64_t asked = cache->hits + cache->misses;
+    printf("cache %s: the results of the first %u actions for %" PRIu64 " of %" PRIu64
+           " items, %.1f of %.1f MiB",
+           cache->on_disk ? "on disk" : "in memory", cache->nactions, cache->items, items,
+           mib * (double)cache->bytes, mib * (double)cache->bytes_max);
+    if (asked > 0)
+        printf("; saved them for %" PRIu64 " of %" PRIu64 " items (%.0f %%)", cache->hits, asked,
+               100 * (double)cache->hits / (double)asked);
+    if (cache->damaged > 0)
+        printf("; %" PRIu64 " were damaged", cache->damaged);
+    printf("\n");
+}
+
 static void print_description(const struct batchmill_description *pipeline)
 {
     printf("pipeline %s, fingerprint %016" PRIx64 "\n", pipeline->summary.name,
@@ -110,8 +135,15 @@ static void print_description(const struct batchmill_description *pipeline)
     printf("steps on a worker:");
     for (size_t i = 0; i < pipeline->nsteps; i++)
         printf("%s %s", i == 0 ? "" : " ->", pipeline->steps[i]);
-    printf("\nbatches of items, each\n");
+    printf("\n");
+    if (pipeline->cache != NULL)
+        print_cache(pipeline->cache, pipeline->summary.items);
+    if (pipeline->group_by != NULL)
+        printf("shuffled batches are of items of like %s\n", pipeline->group_by);
+    printf("batches of items, each\n");
     print_components(pipeline->components, pipeline->ncomponents);
+    for (size_t i = 0; i < pipeline->nvocabularies; i++)
+        print_vocabulary(&pipeline->vocabularies[i]);
 }
 
 static json_t *json_components(const struct batchmill_component *components, size_t n)
@@ -133,6 +165,31 @@ static json_t *json_components(const struct batchmill_component *components, siz
     return list;
 }
 
+static json_t *json_vocabularies(const struct batchmill_vocabulary *vocabularies, size_t n)
+{
+    json_t *all = json_object();
+    for (size_t i = 0; i < n; i++) {
+        json_t *names = vocabularies[i].names == NULL ? json_null() : json_array();
+        for (uint64_t k = 0; vocabularies[i].names != NULL && k < vocabularies[i].size; k++)
+            json_array_append_new(names, json_string(vocabularies[i].names[k]));
+        json_object_set_new(all, vocabularies[i].component,
+                            json_pack("{sIso}", "size", (json_int_t)vocabularies[i].size, "names",
+                                      names)); // null: too many to be sent
+    }
+    return all;
+}
+
+static json_t *json_cache(const struct batchmill_cache *cache)
+{
+    if (cache == NULL)
+        return json_null();
+    return json_pack("{sisssIsIsIsIsIsI}", "actions", (int)cache->nactions, "where",
+                     cache->on_disk ? "disk" : "memory", "items", (json_int_t)cache->items, "bytes",
+                     (json_int_t)cache->bytes, "bytes_max", (json_int_t)cache->bytes_max, "hits",
+                     (json_int_t)cache->hits, "misses", (json_int_t)cache->misses, "damaged",
+                     (json_int_t)cache->damaged);
+}
+
 static json_t *json_description(const struct batchmill_description *pipeline)
 {
     char fingerprint[20];
@@ -148,6 +205,7 @@ static json_t *json_description(const struct batchmill_description *pipeline)
         json_t *action = json_object();
         json_object_set_new(action, "name", json_string(from->name));
         json_object_set_new(action, "form", json_string(from->per_batch ? "batch" : "item"));
+        json_object_set_new(action, "probability", json_real(from->probability));
         json_object_set_new(action, "random", json_boolean(from->random));
         json_object_set_new(action, "stateful", json_boolean(from->stateful));
         json_object_set_new(action, "lock",
@@ -169,6 +227,11 @@ static json_t *json_description(const struct batchmill_description *pipeline)
     json_object_set_new(out, "steps", steps);
     json_object_set_new(out, "components",
                         json_components(pipeline->components, pipeline->ncomponents));
+    json_object_set_new(out, "vocabularies",
+                        json_vocabularies(pipeline->vocabularies, pipeline->nvocabularies));
+    json_object_set_new(out, "group_by",
+                        pipeline->group_by == NULL ? json_null() : json_string(pipeline->group_by));
+    json_object_set_new(out, "cache", json_cache(pipeline->cache));
     return out;
 }
 

@@ -249,6 +249,7 @@ struct bm_cache_report bm_cache_report(struct bm_cache *cache)
 {
     bm_mutex_lock(&cache->mutex);
     struct bm_cache_report report = {
+        .on_disk = cache->directory != NULL,
         .entries = cache->entries,
         .bytes = cache->bytes,
         .bytes_max = cache->bytes_max,

@@ -50,6 +50,7 @@ struct bm_cache_config {
 };
 
 struct bm_cache_report {
+    bool on_disk;
     uint64_t entries, bytes, bytes_max;
     uint64_t hits, misses; // of items that were asked for
     uint64_t damaged;      // entries whose check failed

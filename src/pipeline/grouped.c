@@ -1,5 +1,6 @@
 // grouped.c -- the order of a pipeline whose batches hold items of like length.
 #include <stdlib.h>
+#include <string.h>
 
 #include "data/groups.h"
 #include "pipeline/internal.h"
@@ -64,6 +65,7 @@ enum bm_status pipeline_plan_groups(struct bm_pipeline *pipeline, const struct b
         bm_hash_add_text(hash, "group_by");
         bm_params_hash(group_params, GROUP_NPARAMS, &config, hash);
         pipeline->grouping = bm_hash_end(hash);
+        strcpy(pipeline->group_by, config.component);
     }
     bm_hash_free(hash);
     bm_params_free(group_params, GROUP_NPARAMS, &config);

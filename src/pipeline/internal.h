@@ -63,7 +63,8 @@ struct bm_pipeline {
     unsigned gather; // the step that gathers parts, of `part_items`; 0: none does
     uint64_t part_items;
     struct bm_groups *groups; // or NULL
-    uint64_t grouping;        // hash of what they were made by
+    char group_by[BM_NAME_MAX + 1];
+    uint64_t grouping; // hash of what they were made by
 };
 
 // ---- pipeline.c ----

@@ -646,6 +646,11 @@ const struct bm_groups *bm_pipeline_groups(const struct bm_pipeline *pipeline)
     return pipeline->groups;
 }
 
+const char *bm_pipeline_group_by(const struct bm_pipeline *pipeline)
+{
+    return pipeline->groups == NULL ? NULL : pipeline->group_by;
+}
+
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline)
 {
     return pipeline->nactions;
@@ -667,6 +672,11 @@ struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, uns
 struct bm_cache *bm_pipeline_cache(const struct bm_pipeline *pipeline)
 {
     return pipeline->cache;
+}
+
+unsigned bm_pipeline_ncached(const struct bm_pipeline *pipeline)
+{
+    return pipeline->cache == NULL ? 0 : pipeline->ncached - 1; // without the entry itself
 }
 
 unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline)
@@ -716,9 +726,9 @@ uint64_t bm_pipeline_batch_overhead(const struct bm_pipeline *pipeline, uint64_t
                          (pipeline->drops ? sizeof(bool) : 0);
     uint64_t each = pipeline->ntensors * sizeof(struct bm_tensor) + pipeline->updates_bytes;
     uint64_t rows = row_bytes * pipeline->times * nitems;
-    if (pipeline->gather == 0)
+    if (pipeline->gather == 0 || nitems == 0)
         return each + rows;
-    uint64_t nparts = nitems / pipeline->part_items + 1;
+    uint64_t nparts = (nitems - 1) / pipeline->part_items + 1;
     return each + nparts * (each + sizeof(struct bm_work)) + 2 * rows;
 }
 

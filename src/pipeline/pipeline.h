@@ -76,6 +76,7 @@ const struct bm_schema *bm_pipeline_schema(const struct bm_pipeline *pipeline); 
 bool bm_pipeline_stateful(const struct bm_pipeline *pipeline);
 // For the order of its streams, borrowed; NULL: their batches are of any items.
 const struct bm_groups *bm_pipeline_groups(const struct bm_pipeline *pipeline);
+const char *bm_pipeline_group_by(const struct bm_pipeline *pipeline); // the component, or NULL
 unsigned bm_pipeline_nactions(const struct bm_pipeline *pipeline);
 struct bm_action_info { // borrowed from the pipeline
     const struct bm_action_type *type;
@@ -88,6 +89,7 @@ struct bm_action_info bm_pipeline_action(const struct bm_pipeline *pipeline, uns
 
 // Where results of its first actions are kept (pipeline/cache.h), or NULL.
 struct bm_cache *bm_pipeline_cache(const struct bm_pipeline *pipeline);
+unsigned bm_pipeline_ncached(const struct bm_pipeline *pipeline); // how many actions those are
 
 unsigned bm_pipeline_nsteps(const struct bm_pipeline *pipeline); // at least 1: reading
 const char *bm_pipeline_step_name(const struct bm_pipeline *pipeline, unsigned step); // "a+b"

@@ -1,18 +1,21 @@
 #include "sources/array_source.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "sources/file.h"
 #include "sources/identity.h"
+#include "sources/zip.h"
 
 enum { HASHED_AT_ONCE = 1 << 20 };
 
 struct array { // one file, one component
     struct bm_file file;
-    struct bm_content content; // of a packed file; otherwise the rows are read from `file`
+    uint64_t begin, file_bytes; // where the array is in it
+    struct bm_content content;  // of a packed file; otherwise the rows are read from `file`
     struct bm_array_header header;
     uint64_t size_bytes; // of all rows
     uint64_t row_bytes;
@@ -61,13 +64,13 @@ static enum bm_status array_parse_header(const struct bm_array_format *format, s
                              array->content.size < BM_ARRAY_HEADER_MAX ? array->content.size
                                                                        : BM_ARRAY_HEADER_MAX,
                              array->file.name, &array->header, err);
-    uint64_t size = array->file.size_bytes;
+    uint64_t size = array->file_bytes;
     if (size > BM_ARRAY_HEADER_MAX)
         size = BM_ARRAY_HEADER_MAX;
     unsigned char *bytes = malloc(size + 1);
     if (bytes == NULL)
         return array_no_memory(array->file.name, err);
-    enum bm_status status = bm_file_read(&array->file, 0, bytes, size, err);
+    enum bm_status status = bm_file_read(&array->file, array->begin, bytes, size, err);
     if (status == BM_OK)
         status = format->parse(bytes, size, array->file.name, &array->header, err);
     free(bytes);
@@ -91,7 +94,7 @@ static enum bm_status array_check_size(struct array *array, struct bm_error *err
         return bm_fail(err, BM_INVALID_ARGUMENT, array->file.name,
                        "expected items of at least one element, the shape in the header has "
                        "an axis of length 0");
-    uint64_t got = array->content.data == NULL ? array->file.size_bytes : array->content.size;
+    uint64_t got = array->content.data == NULL ? array->file_bytes : array->content.size;
     if (got != file_bytes)
         return bm_fail(err, BM_DATA_LOSS, array->file.name,
                        "expected %" PRIu64 " bytes by its header, got %" PRIu64, file_bytes, got);
@@ -100,16 +103,43 @@ static enum bm_status array_check_size(struct array *array, struct bm_error *err
     return BM_OK;
 }
 
-static enum bm_status array_open(const struct bm_array_format *format, struct array *array,
-                                 const char *directory, const char *path, const char *where,
-                                 struct bm_error *err)
+static enum bm_status array_find_file(struct array *array, struct bm_error *err)
 {
     bool packed = false;
+    array->file_bytes = array->file.size_bytes;
+    enum bm_status status = bm_file_is_packed(&array->file, &packed, err);
+    return status == BM_OK && packed ? bm_file_load(&array->file, &array->content, err) : status;
+}
+
+static enum bm_status array_find_member(const struct bm_zip *zip, struct array *array,
+                                        const char *name, const char *where, struct bm_error *err)
+{
+    const struct bm_zip_member *member = bm_zip_find(zip, name);
+    if (member == NULL)
+        return bm_fail(err, BM_NOT_FOUND, where, "there is no %s in %s", name, array->file.name);
+    enum bm_status status = member->deflated
+                                ? bm_zip_load(&array->file, member, &array->content, err)
+                                : bm_zip_locate(&array->file, member, &array->begin, err);
+    array->file_bytes = member->size_bytes;
+    char *both = NULL; // for errors
+    if (status == BM_OK && asprintf(&both, "%s: %s", array->file.name, name) < 0)
+        return array_no_memory(where, err);
+    if (both != NULL) {
+        free(array->file.name);
+        array->file.name = both;
+    }
+    return status;
+}
+
+// `member` of an archive, or NULL.
+static enum bm_status array_open(const struct bm_array_format *format, struct array *array,
+                                 const char *directory, const char *path, const char *member,
+                                 const char *where, struct bm_error *err)
+{
     enum bm_status status = bm_file_open(&array->file, directory, path, where, err);
     if (status == BM_OK)
-        status = bm_file_is_packed(&array->file, &packed, err);
-    if (status == BM_OK && packed)
-        status = bm_file_load(&array->file, &array->content, err);
+        status = member == NULL ? array_find_file(array, err)
+                                : array_find_member(format->zip, array, member, where, err);
     if (status == BM_OK)
         status = array_parse_header(format, array, err);
     if (status == BM_OK)
@@ -131,6 +161,7 @@ static enum bm_status array_hash_rows(const struct array *array, struct bm_hash 
     if (bytes == NULL)
         return array_no_memory(array->file.name, err);
     enum bm_status status = BM_OK;
+    offset += array->begin;
     for (uint64_t left = array->size_bytes; left > 0 && status == BM_OK;) {
         uint64_t size = left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE;
         status = bm_file_read(&array->file, offset, bytes, size, err);
@@ -172,10 +203,13 @@ static enum bm_status source_identify(struct array_source *source, const char *i
 
 // ---- Opening the source ----
 
-static enum bm_status config_check(const struct bm_array_config *config, const char *where,
+static enum bm_status config_check(const struct bm_array_format *format,
+                                   const struct bm_array_config *config, const char *where,
                                    struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
+    if (config->path != NULL && config->components.n > 0 && format->zip != NULL)
+        return BM_OK;
     if ((config->path == NULL) == (config->components.n == 0))
         return bm_fail(err, BM_INVALID_ARGUMENT, where,
                        "expected either `path` or `components`, got %s",
@@ -187,11 +221,11 @@ static enum bm_status config_check(const struct bm_array_config *config, const c
 }
 
 static enum bm_status source_add(struct array_source *source, const struct bm_array_format *format,
-                                 const char *name, const char *path, const char *directory,
-                                 const char *where, struct bm_error *err)
+                                 const char *name, const char *path, const char *member,
+                                 const char *directory, const char *where, struct bm_error *err)
 {
     struct array *array = &source->arrays[source->narrays];
-    enum bm_status status = array_open(format, array, directory, path, where, err);
+    enum bm_status status = array_open(format, array, directory, path, member, where, err);
     source->narrays++; // closed with the others from here on
     if (status != BM_OK)
         return status;
@@ -216,14 +250,17 @@ static enum bm_status source_add_all(struct array_source *source,
                                      const char *where, struct bm_error *err)
 {
     char text[BM_ERROR_WHERE_MAX];
-    if (config->path != NULL)
+    if (format->zip == NULL && config->path != NULL)
         return source_add(source, format, config->component == NULL ? "x" : config->component,
-                          config->path, directory, bm_params_where(where, "path", text), err);
+                          config->path, NULL, directory, bm_params_where(where, "path", text), err);
     bm_params_where(where, "components", text);
     enum bm_status status = BM_OK;
-    for (unsigned i = 0; i < config->components.n && status == BM_OK; i++)
+    for (unsigned i = 0; i < config->components.n && status == BM_OK; i++) {
+        const char *value = config->components.values[i];
         status = source_add(source, format, config->components.keys[i],
-                            config->components.values[i], directory, text, err);
+                            format->zip == NULL ? value : config->path,
+                            format->zip == NULL ? NULL : value, directory, text, err);
+    }
     return status;
 }
 
@@ -231,10 +268,10 @@ enum bm_status bm_array_open(const struct bm_array_format *format,
                              const struct bm_array_config *config, const char *directory,
                              const char *where, struct bm_source **ret_source, struct bm_error *err)
 {
-    enum bm_status status = config_check(config, where, err);
+    enum bm_status status = config_check(format, config, where, err);
     if (status != BM_OK)
         return status;
-    unsigned narrays = config->path == NULL ? config->components.n : 1;
+    unsigned narrays = config->components.n > 0 ? config->components.n : 1;
     struct array_source *source = calloc(1, sizeof *source + narrays * sizeof source->arrays[0]);
     if (source == NULL)
         return array_no_memory(where, err);
@@ -298,7 +335,7 @@ static enum bm_status array_read(const struct array *array, const struct bm_batc
         if (array->content.data != NULL)
             memcpy(to, array->content.data + offset, size);
         else
-            status = bm_file_read(&array->file, offset, to, size, err);
+            status = bm_file_read(&array->file, array->begin + offset, to, size, err);
         if (status != BM_OK) {
             *ret_row = (int64_t)row;
             return status;

@@ -1,4 +1,5 @@
-// array_source.h -- arrays in files, joined by their first axis: what npy and idx have in common.
+// array_source.h -- arrays in files, joined by their first axis: what npy, npz and idx have in
+// common.
 // Layer: sources.
 //
 // A format only says how to read a header. Everything else is here: one file or several, equal
@@ -26,8 +27,11 @@ struct bm_array_header {
 enum bm_status bm_array_header_add_axis(struct bm_array_header *header, uint64_t length,
                                         const char *name, struct bm_error *err);
 
+struct bm_zip;
 struct bm_array_format {
     const struct bm_source_type *type;
+    // The file is an archive, of which `components` names members. NULL: it is an array itself.
+    const struct bm_zip *zip;
     // `bytes` are the first `size` ones of the file: all of it, or BM_ARRAY_HEADER_MAX. `name` is
     // the file's, for errors. `ret_header` comes zeroed.
     enum bm_status (*parse)(const unsigned char *bytes, size_t size, const char *name,
@@ -42,6 +46,10 @@ struct bm_array_config {
 
 enum { BM_ARRAY_NPARAMS = 4 };
 extern const struct bm_param bm_array_params[BM_ARRAY_NPARAMS];
+
+// What numpy.save() writes, for formats that hold it.
+enum bm_status bm_npy_parse(const unsigned char *bytes, size_t size, const char *name,
+                            struct bm_array_header *ret_header, struct bm_error *err);
 
 enum bm_status bm_array_open(const struct bm_array_format *format,
                              const struct bm_array_config *config, const char *directory,

@@ -9,12 +9,10 @@
 #include <sys/stat.h>
 
 #include "base/utf8.h"
-#include "sources/files.h"
-#include "sources/identity.h"
+#include "sources/labelled.h"
 #include "sources/types.h"
 
 enum { CLASSES_SUBFOLDER, CLASSES_NONE };
-enum { IDENTITY_NAMES, IDENTITY_CONTENTS };
 
 struct folder_config {
     char *path, *component;
@@ -38,19 +36,12 @@ static const struct bm_param folder_params[] = {
              .doc = "whether symbolic links are followed; false: one is an error. A loop is one "
                     "always"),
     BM_PARAM(struct folder_config, identity, BM_PARAM_CHOICE, .fallback = "names",
-             .choices = {[IDENTITY_NAMES] = "names", [IDENTITY_CONTENTS] = "contents"},
+             .choices = {[BM_LABELLED_NAMES] = "names", [BM_LABELLED_CONTENTS] = "contents"},
              .doc = "what tells these data from others: names and sizes of the files, or also "
                     "every byte, which reads them all at the start"),
 };
 
 enum { FOLDER_NPARAMS = sizeof folder_params / sizeof folder_params[0] };
-
-struct folder {
-    struct bm_source base;
-    struct bm_files files;
-    int label, name;  // components; -1: none
-    uint32_t *labels; // [n], or NULL
-};
 
 // ---- Finding the files ----
 
@@ -69,7 +60,7 @@ static bool name_fits(const struct folder_config *config, const char *name)
 }
 
 // What fts says about one entry of the tree; `root` is the length of the folder's own path.
-static enum bm_status entry_take(struct folder *folder, const struct folder_config *config,
+static enum bm_status entry_take(struct bm_labelled *folder, const struct folder_config *config,
                                  const FTSENT *entry, size_t root, struct bm_error *err)
 {
     const char *name = entry->fts_path + root;
@@ -104,7 +95,7 @@ static enum bm_status entry_take(struct folder *folder, const struct folder_conf
     }
 }
 
-static enum bm_status folder_find(struct folder *folder, const struct folder_config *config,
+static enum bm_status folder_find(struct bm_labelled *folder, const struct folder_config *config,
                                   char *path, const char *where, struct bm_error *err)
 {
     char *const roots[] = {path, NULL};
@@ -130,7 +121,8 @@ static enum bm_status folder_find(struct folder *folder, const struct folder_con
 
 // ---- Classes ----
 
-static enum bm_status folder_label(struct folder *folder, struct bm_vocabulary *vocabulary,
+// By name: "a-b/x" comes before "a/x", but "a" before "a-b".
+static enum bm_status folder_label(struct bm_labelled *folder, struct bm_vocabulary *vocabulary,
                                    struct bm_error *err)
 {
     folder->labels = malloc(folder->files.n * sizeof folder->labels[0]);
@@ -147,69 +139,28 @@ static enum bm_status folder_label(struct folder *folder, struct bm_vocabulary *
             bm_vocabulary_add(vocabulary, name, (size_t)(slash - name), &label, err);
         if (status != BM_OK)
             return status;
-        folder->labels[i] = (uint32_t)label;
+        folder->labels[i] = (int64_t)label;
     }
-    // By name: "a-b/x" comes before "a/x", but "a" before "a-b".
-    uint64_t *sorted = malloc(bm_vocabulary_count(vocabulary) * sizeof sorted[0]);
-    if (sorted == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for labels");
-    enum bm_status status = bm_vocabulary_sort(vocabulary, sorted, err);
-    for (uint64_t i = 0; i < folder->files.n && status == BM_OK; i++)
-        folder->labels[i] = (uint32_t)sorted[folder->labels[i]];
-    free(sorted);
-    return status;
+    return bm_labelled_sort(folder, vocabulary, err);
 }
 
 // ---- Opening ----
 
-static enum bm_status schema_append(struct folder *folder, const char *name, enum bm_dtype dtype,
-                                    struct bm_vocabulary *vocabulary, struct bm_error *err)
-{
-    struct bm_component component = {
-        .dtype = dtype, .ragged = bm_dtype_is_text(dtype), .vocabulary = vocabulary};
-    memcpy(component.name, name, strlen(name) + 1);
-    return bm_schema_add(&folder->base.schema, &component, err);
-}
-
-static enum bm_status folder_build(struct folder *folder, const struct folder_config *config,
+static enum bm_status folder_build(struct bm_labelled *folder, const struct folder_config *config,
                                    struct bm_error *err)
 {
     struct bm_vocabulary *vocabulary = NULL;
-    enum bm_status status = schema_append(folder, config->component, BM_BYTES, NULL, err);
-    folder->label = config->classes == CLASSES_NONE ? -1 : 1;
-    folder->name = config->classes == CLASSES_NONE ? 1 : 2;
-    if (status == BM_OK && folder->label >= 0) {
+    enum bm_status status = BM_OK;
+    bm_files_sort(&folder->files);
+    if (config->classes != CLASSES_NONE) {
         status = bm_vocabulary_new(&vocabulary, err);
         if (status == BM_OK)
             status = folder_label(folder, vocabulary, err);
-        if (status == BM_OK)
-            status = schema_append(folder, "label", BM_INT64, vocabulary, err);
-        bm_vocabulary_unref(vocabulary);
     }
-    return status == BM_OK ? schema_append(folder, "name", BM_STRING, NULL, err) : status;
-}
-
-static enum bm_status folder_identify(struct folder *folder, const struct folder_config *config,
-                                      struct bm_error *err)
-{
-    struct bm_hash *hash = bm_hash_new();
-    if (hash == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory");
-    bm_identity_add_source(hash, &folder->base);
-    enum bm_status status =
-        bm_files_identify(&folder->files, config->identity == IDENTITY_CONTENTS, hash, err);
-    folder->base.identity = bm_hash_end(hash);
-    bm_hash_free(hash);
+    if (status == BM_OK)
+        status = bm_labelled_finish(folder, config->component, vocabulary, config->identity, err);
+    bm_vocabulary_unref(vocabulary);
     return status;
-}
-
-static void folder_close(struct bm_source *source)
-{
-    struct folder *folder = (struct folder *)source;
-    bm_files_close(&folder->files);
-    bm_schema_fini(&source->schema);
-    free(folder->labels);
-    free(folder);
 }
 
 static enum bm_status folder_open(const void *config_, const char *directory, const char *where,
@@ -218,58 +169,22 @@ static enum bm_status folder_open(const void *config_, const char *directory, co
     const struct folder_config *config = config_;
     char text[BM_ERROR_WHERE_MAX];
     where = bm_params_where(where, "path", text);
-    struct folder *folder = calloc(1, sizeof *folder);
+    struct bm_labelled *folder;
+    enum bm_status status =
+        bm_labelled_new(&bm_folder_source, directory, config->path, where, &folder, err);
+    if (status != BM_OK)
+        return status;
     char *path = bm_source_path(directory, config->path);
-    if (folder == NULL || path == NULL) {
-        free(folder);
-        free(path);
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory");
-    }
-    folder->base.type = &bm_folder_source;
-    bm_schema_init(&folder->base.schema);
-    enum bm_status status = bm_files_open(&folder->files, directory, config->path, where, err);
-    if (status == BM_OK)
-        status = folder_find(folder, config, path, where, err);
+    status = path == NULL ? bm_fail(err, BM_RESOURCE_EXHAUSTED, where, "out of memory")
+                          : folder_find(folder, config, path, where, err);
     free(path);
-    bm_files_sort(&folder->files);
-    folder->base.nitems = folder->files.n;
     if (status == BM_OK)
         status = folder_build(folder, config, err);
-    if (status == BM_OK)
-        status = folder_identify(folder, config, err);
     if (status != BM_OK) {
-        folder_close(&folder->base);
+        bm_labelled_close(&folder->base);
         return status;
     }
     *ret_source = &folder->base;
-    return BM_OK;
-}
-
-static enum bm_status folder_read(const struct bm_source *source, struct bm_batch *batch,
-                                  int64_t *ret_row, struct bm_error *err)
-{
-    const struct folder *folder = (const struct folder *)source;
-    for (uint64_t row = 0; row < batch->nitems && folder->label >= 0; row++) {
-        int64_t label = folder->labels[batch->items[row]];
-        memcpy(batch->tensors[folder->label].data + row * sizeof label, &label, sizeof label);
-    }
-    enum bm_status status = bm_files_read_names(&folder->files, batch, (unsigned)folder->name, err);
-    return status == BM_OK ? bm_files_read(&folder->files, batch, 0, ret_row, err) : status;
-}
-
-static enum bm_status folder_numbers(const struct bm_source *source, unsigned c,
-                                     double *ret_numbers, struct bm_error *err)
-{
-    (void)err;
-    const struct folder *folder = (const struct folder *)source;
-    for (uint64_t i = 0; i < source->nitems; i++) {
-        if ((int)c == folder->label)
-            ret_numbers[i] = folder->labels[i];
-        else if ((int)c == folder->name)
-            ret_numbers[i] = (double)strlen(bm_files_name(&folder->files, i));
-        else
-            ret_numbers[i] = (double)folder->files.entries[i].size_bytes;
-    }
     return BM_OK;
 }
 
@@ -281,7 +196,7 @@ const struct bm_source_type bm_folder_source = {
     .nparams = FOLDER_NPARAMS,
     .config_bytes = sizeof(struct folder_config),
     .open = folder_open,
-    .close = folder_close,
-    .read = folder_read,
-    .numbers = folder_numbers,
+    .close = bm_labelled_close,
+    .read = bm_labelled_read,
+    .numbers = bm_labelled_numbers,
 };

@@ -202,8 +202,8 @@ static enum bm_status reader_dict(struct reader *reader, struct bm_array_header 
     return reader->at == reader->end ? BM_OK : reader_fail(reader, "the end of the header");
 }
 
-static enum bm_status npy_parse(const unsigned char *bytes, size_t size, const char *name,
-                                struct bm_array_header *ret_header, struct bm_error *err)
+enum bm_status bm_npy_parse(const unsigned char *bytes, size_t size, const char *name,
+                            struct bm_array_header *ret_header, struct bm_error *err)
 {
     if (size < NPY_MAGIC_SIZE + 4 || memcmp(bytes, "\x93NUMPY", NPY_MAGIC_SIZE) != 0)
         return bm_fail(err, BM_INVALID_ARGUMENT, name, "expected a .npy file, got %s",
@@ -231,7 +231,7 @@ static enum bm_status npy_parse(const unsigned char *bytes, size_t size, const c
 static enum bm_status npy_open(const void *config, const char *directory, const char *where,
                                struct bm_source **ret_source, struct bm_error *err)
 {
-    static const struct bm_array_format format = {.type = &bm_npy_source, .parse = npy_parse};
+    static const struct bm_array_format format = {.type = &bm_npy_source, .parse = bm_npy_parse};
     return bm_array_open(&format, config, directory, where, ret_source, err);
 }
 

@@ -8,6 +8,9 @@
 #ifndef BM_WITH_NPY
 #define BM_WITH_NPY 1
 #endif
+#ifndef BM_WITH_NPZ
+#define BM_WITH_NPZ BM_WITH_NPY
+#endif
 #ifndef BM_WITH_IDX
 #define BM_WITH_IDX 1
 #endif
@@ -26,6 +29,7 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
     static const struct bm_source_type *const types[] = {
         &bm_range_source,
         &bm_folder_source,
+        &bm_list_source,
         &bm_tar_source,
         &bm_balanced_source,
         &bm_concat_source,
@@ -38,6 +42,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_NPY
         &bm_npy_source,
+#endif
+#if BM_WITH_NPZ
+        &bm_npz_source,
 #endif
 #if BM_WITH_IDX
         &bm_idx_source,

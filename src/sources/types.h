@@ -6,8 +6,10 @@
 extern const struct bm_source_type bm_range_source;
 extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
+extern const struct bm_source_type bm_npz_source;
 extern const struct bm_source_type bm_idx_source;
 extern const struct bm_source_type bm_folder_source;
+extern const struct bm_source_type bm_list_source;
 extern const struct bm_source_type bm_tar_source;
 extern const struct bm_source_type bm_text_source;
 extern const struct bm_source_type bm_tokens_source;

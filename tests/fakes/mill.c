@@ -207,6 +207,21 @@ static const struct bm_action_type twice_type = {.name = "twice",
                                                  .infer = twice_infer,
                                                  .run = step_run};
 
+static enum bm_status gather_infer(const void *config, struct bm_infer *infer, void **ret_plan,
+                                   struct bm_error *err)
+{
+    infer->gathers = (uint64_t)((const struct mill_config *)config)->amount;
+    return keep_all(config, infer, ret_plan, err);
+}
+static const struct bm_action_type gather_type = {.name = "gather",
+                                                  .doc = "Parts until here.",
+                                                  .form = BM_PER_BATCH,
+                                                  .params = amount_params,
+                                                  .nparams = 1,
+                                                  .config_bytes = sizeof(struct mill_config),
+                                                  .infer = gather_infer,
+                                                  .run = step_run};
+
 static enum bm_status draw_infer(const void *config, struct bm_infer *infer, void **ret_plan,
                                  struct bm_error *err)
 {
@@ -359,9 +374,10 @@ static const struct bm_action_type sum_type = {
 
 void mill_register(struct bm_registry *registry)
 {
-    const struct bm_action_type *actions[] = {
-        &step_type, &add_type, &draw_type,  &nap_type, &hand_type,  &fail_type,  &skip_type,
-        &end_type,  &sum_type, &shift_type, &mix_type, &crack_type, &sieve_type, &twice_type};
+    const struct bm_action_type *actions[] = {&step_type,  &add_type,   &draw_type,  &nap_type,
+                                              &hand_type,  &fail_type,  &skip_type,  &end_type,
+                                              &sum_type,   &shift_type, &mix_type,   &crack_type,
+                                              &sieve_type, &twice_type, &gather_type};
     assert_int_equal(bm_registry_add_source(registry, &count_type, NULL), BM_OK);
     for (unsigned i = 0; i < sizeof actions / sizeof actions[0]; i++)
         assert_int_equal(bm_registry_add_action(registry, actions[i], NULL), BM_OK);

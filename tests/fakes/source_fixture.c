@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fakes/heap.h"
 #include "server/config.h"
 #include "sources/sources.h"
 #include "support.h"
@@ -75,6 +76,25 @@ enum bm_status source_fixture_open_in(struct source_fixture *fixture, const char
 enum bm_status source_fixture_open(struct source_fixture *fixture, const char *yaml)
 {
     return source_fixture_open_in(fixture, fixture->directory, yaml);
+}
+
+void source_fixture_starves(struct source_fixture *fixture, const char *yaml)
+{
+    struct bm_value *definition = NULL;
+    fixture_close(fixture);
+    assert_int_equal(bm_yaml_parse(yaml, strlen(yaml), "t.yaml", &definition, NULL), BM_OK);
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        bm_fake_heap_fail_at(n);
+        enum bm_status status = bm_source_open(fixture->registry, "t", definition,
+                                               fixture->directory, &fixture->ref, &fixture->error);
+        failed = bm_fake_heap_failed();
+        bm_fake_heap_fail_never();
+        assert_int_equal(status, failed ? BM_RESOURCE_EXHAUSTED : BM_OK);
+        assert_in_range(n, 1, 10000);
+    }
+    bm_value_free(definition);
+    fixture->source = bm_source_get(fixture->ref);
 }
 
 enum bm_status source_fixture_read(struct source_fixture *fixture, const uint64_t *items,

@@ -25,6 +25,8 @@ enum bm_status source_fixture_open(struct source_fixture *fixture, const char *y
 // The same from another folder than the temporary one.
 enum bm_status source_fixture_open_in(struct source_fixture *fixture, const char *directory,
                                       const char *yaml);
+// Lets every allocation of opening `yaml` fail once: each must come back as an error. Opens it.
+void source_fixture_starves(struct source_fixture *fixture, const char *yaml);
 enum bm_status source_fixture_read(struct source_fixture *fixture, const uint64_t *items,
                                    uint64_t nitems);
 enum bm_status source_fixture_read_all(struct source_fixture *fixture);

@@ -47,6 +47,33 @@ class Types(WithFolder):
         self.assertEqual(pipeline["components"][0]["shape"], [3])
         self.assertEqual(pipeline["owner"], "config")
 
+    def test_names_groups_and_what_a_cache_saved_are_described(self):
+        (self.folder / "pets.csv").write_text("kind,age\ndog,3\ncat,5\ndog,1\n")
+        config = self.config(
+            "sources: {s: {csv: {path: pets.csv, types: {kind: category}}}}\n"
+            "pipelines:\n"
+            "  p: {source: s, group_by: age, actions: [noop, {cache: {memory: 1MiB}}, noop]}\n"
+            "  q: {source: s, actions: [{drop: {components: kind}}]}\n"
+        )
+        with Server(config) as server:
+            there = ["--server", server.url]
+            in_turn = ["--n-epochs", "3", "--prefetch", "0"]  # none is made twice at once
+            mill("gen", "p", "--batch-size", "2", *in_turn, "--quiet", *there)
+            said = json.loads(mill("describe", "p", "--json", *there).stdout)
+            text = mill("describe", "p", *there).stdout
+            other = json.loads(mill("describe", "q", "--json", *there).stdout)
+        self.assertEqual(said["vocabularies"], {"kind": {"size": 2, "names": ["cat", "dog"]}})
+        self.assertEqual(said["group_by"], "age")
+        cache = said["cache"]
+        self.assertEqual((cache["actions"], cache["where"]), (1, "memory"))
+        self.assertEqual((cache["items"], cache["hits"], cache["misses"]), (3, 6, 3))
+        self.assertIn("kind stands for 2 names: cat, dog", text)
+        self.assertIn("saved them for 6 of 9 items (67 %)", text)
+        self.assertIn("items of like age", text)
+        self.assertEqual(
+            (other["vocabularies"], other["group_by"], other["cache"]), ({}, None, None)
+        )
+
 
 class Register(WithFolder):
     """Pipelines from clients."""

@@ -35,6 +35,8 @@ static const struct {
     {"ending", "[draw, {end: {seq: 9}}, {step: {}, use_lock: gpu}]"},
     {"spread", "[mix, {shift: {amount: 2}}, {sieve: {amount: 6}}, {mix: {}, use_lock: disk}, "
                "{crack: {amount: 9}}, sum]"},
+    {"parts", "[mix, {step: {}, use_lock: gpu}, {sieve: {amount: 6}}, {gather: {amount: 9}}, "
+              "{step: {}, use_lock: disk}, draw, sum]"},
 };
 enum { NPIPELINES = sizeof pipelines / sizeof pipelines[0] };
 

@@ -107,7 +107,7 @@ void scenario_draw(void)
     scenario = (struct sim_scenario){
         .nworkers = (unsigned)ONE_OF(1, 1, 2, 2, 3, 4, 8),
         .ntrainers = (unsigned)ONE_OF(1, 1, 1, 2, 2, 3, 4),
-        .memory_bytes = ONE_OF(0, 0, 0, 6400, 8000, 20000),
+        .memory_bytes = ONE_OF(0, 0, 0, 9000, 11000, 20000),
         .lease_ms = (uint32_t)ONE_OF(60000, 60000, 10000, 1000, 40),
         .timeout_ms = (uint32_t)ONE_OF(10000, 10000, 2000, 500),
         .step_ns = ONE_OF(0, 100000, SIM_MS, 5 * SIM_MS),

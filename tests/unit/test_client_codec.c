@@ -436,8 +436,10 @@ static void status_arrives_and_so_does_a_refusal(void **state)
     free(message.memory);
 }
 
-static enum batchmill_code description_decode(struct fixture *fixture,
-                                              Batchmill__V1__DescribePipelineReply *reply)
+// A description in which there are things that few pipelines have. Free it; NULL after an error.
+static struct batchmill_description *description_decode(struct fixture *fixture,
+                                                        Batchmill__V1__DescribePipelineReply *reply,
+                                                        enum batchmill_code *ret_code)
 {
     Batchmill__V1__Response response = BATCHMILL__V1__RESPONSE__INIT;
     response.reply_case = BATCHMILL__V1__RESPONSE__REPLY_DESCRIBE_PIPELINE;
@@ -445,13 +447,64 @@ static enum batchmill_code description_decode(struct fixture *fixture,
     struct fake_bytes bytes = {0};
     batchmill__v1__response__pack(
         &response, fake_bytes_alloc(&bytes, batchmill__v1__response__get_packed_size(&response)));
-    struct batchmill_description *description;
-    enum batchmill_code code =
-        bm_client_decode_describe(bytes.data, bytes.size, &description, &fixture->error);
-    if (code == BATCHMILL_OK)
-        free(description);
+    struct batchmill_description *description = NULL;
+    *ret_code = bm_client_decode_describe(bytes.data, bytes.size, &description, &fixture->error);
     free(bytes.memory);
+    return description;
+}
+
+static enum batchmill_code description_code(struct fixture *fixture,
+                                            Batchmill__V1__DescribePipelineReply *reply)
+{
+    enum batchmill_code code;
+    free(description_decode(fixture, reply, &code));
     return code;
+}
+
+static void a_description_tells_of_names_groups_and_caches(void **state)
+{
+    struct fixture *fixture = *state;
+    Batchmill__V1__PipelineSummary summary = BATCHMILL__V1__PIPELINE_SUMMARY__INIT;
+    Batchmill__V1__Vocabulary sent = BATCHMILL__V1__VOCABULARY__INIT;
+    Batchmill__V1__Vocabulary counted = BATCHMILL__V1__VOCABULARY__INIT;
+    Batchmill__V1__Cache cache = BATCHMILL__V1__CACHE__INIT;
+    Batchmill__V1__DescribePipelineReply reply = BATCHMILL__V1__DESCRIBE_PIPELINE_REPLY__INIT;
+    enum batchmill_code code;
+    reply.summary = &summary;
+    struct batchmill_description *description = description_decode(fixture, &reply, &code);
+    assert_int_equal(code, BATCHMILL_OK);
+    assert_int_equal(description->nvocabularies, 0);
+    assert_null(description->group_by);
+    assert_null(description->cache);
+    free(description);
+
+    sent.component = (char *)"label";
+    sent.size = sent.n_names = 2;
+    sent.names = (char *[]){(char *)"cat", (char *)"dog"};
+    counted.component = (char *)"word";
+    counted.size = 1 << 20;
+    reply.n_vocabularies = 2;
+    reply.vocabularies = (Batchmill__V1__Vocabulary *[]){&sent, &counted};
+    reply.group_by = (char *)"tokens";
+    cache.actions = 2;
+    cache.on_disk = true;
+    cache.items = 3, cache.bytes = 4, cache.bytes_max = 5;
+    cache.hits = 6, cache.misses = 7, cache.damaged = 1;
+    reply.cache = &cache;
+    description = description_decode(fixture, &reply, &code);
+    assert_int_equal(code, BATCHMILL_OK);
+    assert_int_equal(description->nvocabularies, 2);
+    assert_string_equal(description->vocabularies[0].component, "label");
+    assert_string_equal(description->vocabularies[0].names[1], "dog");
+    assert_int_equal(description->vocabularies[1].size, 1 << 20);
+    assert_null(description->vocabularies[1].names);
+    assert_string_equal(description->group_by, "tokens");
+    assert_int_equal(description->cache->nactions, 2);
+    assert_true(description->cache->on_disk);
+    assert_int_equal(description->cache->items, 3);
+    assert_int_equal(description->cache->bytes_max, 5);
+    assert_int_equal(description->cache->misses, 7);
+    free(description);
 }
 
 static void a_description_that_makes_no_sense_is_refused(void **state)
@@ -468,20 +521,20 @@ static void a_description_that_makes_no_sense_is_refused(void **state)
     reply.summary = &summary;
     reply.n_components = 1;
     reply.components = (Batchmill__V1__Component *[]){&component};
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_OK);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_OK);
     component.n_shape = 17;
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_DATA_LOSS);
     component.n_shape = 16;
     component.dtype = (Batchmill__V1__Dtype)16;
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_DATA_LOSS);
     component.dtype = BATCHMILL__V1__DTYPE__DTYPE_UNSPECIFIED;
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_DATA_LOSS);
     component.dtype = BATCHMILL__V1__DTYPE__DTYPE_BOOL;
     component.name = (char *)"";
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_DATA_LOSS);
     reply.n_components = 0;
     reply.summary = NULL;
-    assert_int_equal(description_decode(fixture, &reply), BATCHMILL_DATA_LOSS);
+    assert_int_equal(description_code(fixture, &reply), BATCHMILL_DATA_LOSS);
     assert_non_null(strstr(fixture->error.text, "summary"));
 }
 
@@ -559,6 +612,7 @@ int main(void)
         cmocka_unit_test(registrations_arrive),
         cmocka_unit_test(runs_arrive),
         cmocka_unit_test(status_arrives_and_so_does_a_refusal),
+        cmocka_unit_test(a_description_tells_of_names_groups_and_caches),
         cmocka_unit_test(a_description_that_makes_no_sense_is_refused),
         cmocka_unit_test(no_byte_of_a_small_reply_does_harm),
         cmocka_unit_test(a_small_reply_that_finds_no_memory_is_refused),

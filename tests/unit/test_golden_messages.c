@@ -243,6 +243,28 @@ static void get_run_reply(void)
     reply_add(&reply);
 }
 
+static void describe_reply(void)
+{
+    struct bm_reply reply = {.kind = BM_CALL_DESCRIBE_PIPELINE};
+    reply.described = bm_pipeline_ref(golden.pipeline);
+    reply_add(&reply);
+}
+
+static void register_reply(void)
+{
+    struct bm_reply reply = {
+        .kind = BM_CALL_REGISTER_PIPELINE,
+        .registered = {.fingerprint = 0x0123456789abcdef, .id = "r-1", .lease_ms = 60000},
+    };
+    reply_add(&reply);
+}
+
+static void unregister_reply(void)
+{
+    struct bm_reply reply = {.kind = BM_CALL_UNREGISTER_PIPELINE, .unregistered = true};
+    reply_add(&reply);
+}
+
 static void error_reply(void)
 {
     struct bm_reply reply = {0};
@@ -275,6 +297,9 @@ static const struct {
     {"close_stream.request", close_request},
     {"run.request", run_request},
     {"get_run.request", get_run_request},
+    {"describe_pipeline.response", describe_reply},
+    {"register_pipeline.response", register_reply},
+    {"unregister_pipeline.response", unregister_reply},
     {"open_stream.response", open_reply},
     {"next_batches_small.response", next_small_reply},
     {"next_batches.response", next_reply},

@@ -171,6 +171,17 @@ struct batchmill_action {
     size_t ncomponents;
     const struct batchmill_component *components; // after it
 };
+struct batchmill_vocabulary { // value k of the component stands for names[k]
+    const char *component;
+    uint64_t size;
+    const char *const *names; // [size]; NULL: they are too many to be sent
+};
+struct batchmill_cache { // what a pipeline's cache holds
+    unsigned nactions;   // how many of its actions, from the first: their results are kept
+    bool on_disk;
+    uint64_t items, bytes, bytes_max;
+    uint64_t hits, misses, damaged; // items asked for: there; not there; of these, broken ones
+};
 struct batchmill_description {
     struct batchmill_summary summary;
     const char *source_type;
@@ -179,6 +190,11 @@ struct batchmill_description {
     const struct batchmill_action *actions;
     const struct batchmill_component *components; // of its batches
     const char *const *steps; // what a worker does in one go: "read", "cast+scale"
+    size_t nvocabularies;
+    const struct batchmill_vocabulary *vocabularies; // of those components that have one
+    const char *group_by; // the component of the source whose items of like length come together
+                          // in shuffled batches, or NULL
+    const struct batchmill_cache *cache; // as of now, or NULL: there is none
 };
 BATCHMILL_API enum batchmill_code batchmill_describe(struct batchmill_client *client,
                                                      const char *pipeline,
