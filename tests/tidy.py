@@ -38,7 +38,7 @@ ONLY_IN = {
     r"<protobuf-c/.*>": r"server/codec\w*\.[ch]|client/c/codec\w*\.[ch]|tests/.*",
     r"<yaml\.h>": r"server/config_yaml\.c",
     r"<jansson\.h>": r"client/cli/(json|list|spans|status|types)\.c|src/sources/jsonl\.c",
-    r"<zlib\.h>": r"src/sources/(gzip|csv)\.c",
+    r"<zlib\.h>": r"src/sources/(gzip|csv|zip)\.c",
     r"<zstd\.h>": r"src/sources/zstd\.c|tests/.*",
     r"<(jpeglib|jerror|setjmp)\.h>": r"src/image/jpeg\.c|tests/.*",
     r"<spng\.h>": r"src/image/png\.c|tests/.*",

@@ -153,9 +153,10 @@ static enum bm_status lines_read(struct reading *reading, struct bm_error *err)
     enum bm_status status = BM_OK;
     char *at = reading->content.data, *end = at + reading->content.size;
     while (at < end && status == BM_OK) {
-        char *newline = memchr(at, '\n', (size_t)(end - at)), *next = newline + 1;
+        char *newline = memchr(at, '\n', (size_t)(end - at));
+        char *next = newline == NULL ? end : newline + 1;
         if (newline == NULL)
-            next = newline = end;
+            newline = end;
         reading->line++;
         if (memchr(at, '\0', (size_t)(newline - at)) != NULL)
             return line_fail(reading, "text", "a byte 0", err);

@@ -20,6 +20,9 @@
 #ifndef BM_WITH_TOKENS
 #define BM_WITH_TOKENS 1
 #endif
+#ifndef BM_WITH_TFRECORD
+#define BM_WITH_TFRECORD 1
+#endif
 #ifndef BM_WITH_JSONL
 #define BM_WITH_JSONL 1
 #endif
@@ -57,6 +60,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_JSONL
         &bm_jsonl_source,
+#endif
+#if BM_WITH_TFRECORD
+        &bm_tfrecord_source,
 #endif
     };
     enum bm_status status = BM_OK;

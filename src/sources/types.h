@@ -14,6 +14,7 @@ extern const struct bm_source_type bm_tar_source;
 extern const struct bm_source_type bm_text_source;
 extern const struct bm_source_type bm_tokens_source;
 extern const struct bm_source_type bm_jsonl_source;
+extern const struct bm_source_type bm_tfrecord_source;
 // Sources over others.
 extern const struct bm_source_type bm_balanced_source;
 extern const struct bm_source_type bm_concat_source;

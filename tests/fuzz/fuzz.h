@@ -44,4 +44,7 @@ struct fuzz_rows { // items of a source, read
 // bm_batch_fini(&rows->batch).
 void fuzz_source_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
                       struct fuzz_rows *rows);
+// The same where an item may be broken: false, with a reason and the item. Frees the batch then.
+bool fuzz_source_try(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
+                     struct fuzz_rows *rows);
 void fuzz_batch_check(const struct bm_batch *batch); // sizes, offsets, texts
