@@ -203,8 +203,7 @@ PIPELINES = {
     "table_sqlite": ("sqlite: {path: '%s/flights.sqlite', table: flights}\n", LOOKUPS),
     "table_arrow": ("arrow: {path: '%s/flights.feather'}\n", ""),
     "table_tokens": (
-        "tokens: {path: '%s/tokens.bin', "
-        f"length: {TOKENS_LENGTH}, stride: {TOKENS_STRIDE}}}\n",
+        "tokens: {path: '%s/tokens.bin', " f"length: {TOKENS_LENGTH}, stride: {TOKENS_STRIDE}}}\n",
         None,
     ),
 }
@@ -238,7 +237,9 @@ def main():
     for name in PIPELINES:
         with open(f"{FOLDER}/{name}.yaml", "w", encoding="ascii") as file:
             file.write(pipeline_text(name))
-    missing = {name: write for name, write in FILES.items() if not os.path.exists(f"{FOLDER}/{name}")}
+    missing = {
+        name: write for name, write in FILES.items() if not os.path.exists(f"{FOLDER}/{name}")
+    }
     if not missing:
         return
     columns = make_columns()
