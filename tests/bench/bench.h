@@ -6,7 +6,7 @@
 //     each a program that is told on its standard input what to do report.c    medians, ratios,
 //     whether goals are met; as a table or as JSON and one file per kind of measurement: stream.c
 //     engine.c load.c latency.c epoch.c raw_tcp.c shm_ring.c
-//     raw_jpeg.c; images.c makes the pictures
+//     raw_jpeg.c table.c; images.c makes the pictures, table_data.py the tables
 //
 // Threads: the main thread only, unless a file says otherwise of itself.
 #pragma once
@@ -65,6 +65,15 @@ uint64_t bench_stream_bytes(const struct bench_stream *stream); // of a batch
 uint64_t bench_stream_batches(const struct bench_setup *setup, const struct bench_stream *stream);
 double bench_stream_value(const struct bench_stream *stream, double batches_per_second);
 
+// When its parts came; by bench_now().
+struct bench_taking {
+    uint64_t nbatches;
+    double opened, first, end;
+};
+// Takes the stream to its end, `nbatches` long, from a server that has its pipeline.
+void bench_stream_take(const char *url, const struct bench_stream *stream, uint64_t nbatches,
+                       bool by_socket, struct bench_taking *ret_taking);
+
 // Writes the data under `folder`, and the configuration of all pipelines to `ret_yaml`; of those of
 // pictures only with `images`.
 void bench_config(const char *folder, bool images, char *ret_yaml, size_t size);
@@ -81,6 +90,11 @@ bench_measure bench_nng_echo;         // p50 in us of as many bytes
 // Streams served, their fairness, MB above the budget, p99 in us of 100 streams and of all.
 bench_measure bench_streams;
 bench_measure bench_epoch; // ms to the first batch, MB of the server, and with few items
+
+// Rows/s, and seconds from the start of a server of its own to the first batch; work: struct
+// bench_stream.
+bench_measure bench_table;
+void bench_table_make(void); // the tables, at the first use
 
 struct bench_images_work {
     const struct bench_stream *stream;

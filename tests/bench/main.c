@@ -197,6 +197,8 @@ int main(int argc, char **argv)
     if (mkdtemp(folder) == NULL)
         bench_die(folder, strerror(errno));
     bench_config(folder, row_wanted("images"), config_yaml, sizeof config_yaml);
+    if (row_wanted("table"))
+        bench_table_make();
     bench_server_start(&options.setup.server, config_yaml, NULL);
     bench_config_clean(folder); // the server has its files open; nothing is left if we are killed
     rounds_run(&options);

@@ -2,7 +2,7 @@
 //
 //     peer:  ready VERSIONS AND SETTINGS        or  unavailable WHY
 //     we:    NAME ITEMS ITEM_BYTES BATCH_ITEMS NBATCHES NACTIONS VARIANT
-//     peer:  value BATCHES_PER_SECOND           or  error WHY
+//     peer:  value BATCHES_PER_SECOND [SECONDS_TO_THE_FIRST]  or  error WHY
 //
 // until we close its input. It starts its own servers, in processes of their own, and ends them.
 // Its clock may start with its first batch, so that nothing counts that it does once. While others
@@ -103,7 +103,9 @@ void bench_peer_measure(struct bench_peer *peer, const struct bench_setup *setup
         strcpy(peer->said, ret_outcome->why);
     } else if (strncmp(line, "value ", 6) == 0) {
         ret_outcome->measured = true;
-        ret_outcome->values[0] = bench_stream_value(stream, strtod(line + 6, NULL));
+        char *rest;
+        ret_outcome->values[0] = bench_stream_value(stream, strtod(line + 6, &rest));
+        ret_outcome->values[1] = strtod(rest, NULL);
     } else {
         strcpy(ret_outcome->why, line);
     }

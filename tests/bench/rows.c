@@ -4,6 +4,7 @@
 #define MB "MB/s"
 #define RATE "batches/s"
 #define IMAGES "images/s"
+#define ROWS "rows/s"
 #define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
 
 // ---- Work ----
@@ -28,13 +29,30 @@ static const struct bench_stream images_f32 = {"images_f32", 2000, 602112, 64,
                                                64,           0,    3,      BENCH_ITEMS};
 static const struct bench_images_work raw_u8 = {&images_u8, false}, raw_f32 = {&images_f32, true};
 
+// Rows of 6 floats, 16 and 3 of one-hot, and a number; or windows of 257 tokens.
+#define TABLE(pipeline_, nbatches_)                                                                \
+    {                                                                                              \
+        (pipeline_), 336776, 108, 1024, (nbatches_), 0, 15, BENCH_ITEMS                            \
+    }
+static const struct bench_stream table_csv = TABLE("table_csv", 8192);
+static const struct bench_stream table_npy = TABLE("table_npy", 8192);
+static const struct bench_stream table_sqlite = TABLE("table_sqlite", 1024);
+static const struct bench_stream table_arrow = TABLE("table_arrow", 8192);
+static const struct bench_stream table_peers = TABLE("table", 2048);
+static const struct bench_stream sqlite_keyset = TABLE("table", 256);
+static const struct bench_stream table_peers_rows = TABLE("table", 64);
+static const struct bench_stream tokens = {"table_tokens", 336776, 2056, 1024,
+                                           1024,           0,      15,   BENCH_ITEMS};
+static const struct bench_stream tokens_rows = {"table_tokens", 336776, 2056, 1024, 64, 0, 15,
+                                                BENCH_ITEMS};
+
 static const struct bench_actions actions_1 = {false, 1}, actions_100 = {false, 100},
                                   actions_10k = {false, 10000}, locked_1 = {true, 1},
                                   locked_10k = {true, 10000};
 
 // ---- Peers ----
 
-enum { GRPC, FLIGHT, TFDATA, TORCH, BATCHFLOW, NPEERS };
+enum { GRPC, FLIGHT, TFDATA, TORCH, BATCHFLOW, TABLES, NPEERS };
 
 #define PYTHON "exec build/peers/bin/python tests/bench/peers/"
 
@@ -46,6 +64,9 @@ struct bench_peer bench_peers[NPEERS] = {
                .command = PYTHON "dataloader.py 2>build/peers/dataloader.log"},
     [BATCHFLOW] = {.name = "BatchFlow prefetch",
                    .command = PYTHON "batchflow_local.py 2>build/peers/batchflow.log"},
+    [TABLES] = {.name = "tables in DataLoader",
+                .command = "exec build/peers/table/bin/python tests/bench/peers/table.py "
+                           "2>build/peers/table.log"},
 };
 const unsigned bench_npeers = NPEERS;
 
@@ -83,6 +104,38 @@ enum figure {
     IMAGES_F32,
     IMAGES_F32_TFDATA,
     IMAGES_F32_TORCH,
+    TABLE_CSV,
+    TABLE_CSV_FIRST,
+    TABLE_PANDAS_CSV,
+    TABLE_PANDAS_CSV_FIRST,
+    TABLE_PANDAS_CSV_ROWS,
+    TABLE_PANDAS_CSV_PREPARED,
+    TABLE_PANDAS_CSV_PREPARED_FIRST,
+    TABLE_PANDAS_CSV_ALONE,
+    TABLE_PYARROW_CSV,
+    TABLE_PYARROW_CSV_FIRST,
+    TABLE_NPY,
+    TABLE_NPY_FIRST,
+    TABLE_NUMPY,
+    TABLE_NUMPY_FIRST,
+    TABLE_NUMPY_ROWS,
+    TABLE_SQLITE,
+    TABLE_SQLITE_FIRST,
+    TABLE_SQLITE_READ,
+    TABLE_SQLITE_READ_FIRST,
+    TABLE_SQLITE_KEYSET,
+    TABLE_SQLITE_KEYSET_FIRST,
+    TABLE_ARROW,
+    TABLE_ARROW_FIRST,
+    TABLE_PYARROW_FEATHER,
+    TABLE_PYARROW_FEATHER_FIRST,
+    TABLE_PYARROW_PARQUET,
+    TABLE_PYARROW_PARQUET_FIRST,
+    TABLE_TOKENS,
+    TABLE_TOKENS_FIRST,
+    TABLE_NUMPY_TOKENS,
+    TABLE_NUMPY_TOKENS_FIRST,
+    TABLE_NUMPY_TOKENS_ROWS,
     WAIT_10MS,
     ACTION_1,
     ACTION_100,
@@ -131,6 +184,16 @@ enum figure {
     {                                                                                              \
         .name = (row_), .part = (part_), .row = (row_), .unit = (unit_), .value = (value_)         \
     }
+// How long it took until there was one.
+#define FIRST_BATCH(name_)                                                                         \
+    {                                                                                              \
+        .name = (name_), .part = "first batch", .row = "table", .unit = "s", .value = 1            \
+    }
+#define PEER_FIRST_BATCH(name_)                                                                    \
+    {                                                                                              \
+        .name = (name_), .part = "first batch", .row = "table", .unit = "s", .value = 1,           \
+        .peer = &bench_peers[TABLES]                                                               \
+    }
 
 // In the order of measuring: what is compared stands side by side, so that a slow spell of the
 // machine hits both.
@@ -167,6 +230,48 @@ struct bench_figure bench_figures[NFIGURES] = {
     [IMAGES_F32] = LIMIT("images_f32", "images", IMAGES, bench_stream_remote, &images_f32),
     [IMAGES_F32_TFDATA] = PEER("tfdata_images_f32", "images", IMAGES, TFDATA, &images_f32, "f32"),
     [IMAGES_F32_TORCH] = PEER("dataloader_images_f32", "images", IMAGES, TORCH, &images_f32, "f32"),
+    [TABLE_CSV] = LIMIT("table_csv", "table", ROWS, bench_table, &table_csv),
+    [TABLE_CSV_FIRST] = FIRST_BATCH("table_csv"),
+    [TABLE_PANDAS_CSV] =
+        PEER("pandas_csv", "table", ROWS, TABLES, &table_peers, "pandas_csv.batches"),
+    [TABLE_PANDAS_CSV_FIRST] = PEER_FIRST_BATCH("pandas_csv"),
+    [TABLE_PANDAS_CSV_ROWS] =
+        PEER("pandas_csv_rows", "table", ROWS, TABLES, &table_peers_rows, "pandas_csv.rows"),
+    [TABLE_PANDAS_CSV_PREPARED] =
+        PEER("pandas_csv_prepared", "table", ROWS, TABLES, &table_peers, "pandas_csv.prepared"),
+    [TABLE_PANDAS_CSV_PREPARED_FIRST] = PEER_FIRST_BATCH("pandas_csv_prepared"),
+    [TABLE_PANDAS_CSV_ALONE] =
+        PEER("pandas_csv_no_workers", "table", ROWS, TABLES, &table_peers, "pandas_csv.alone"),
+    [TABLE_PYARROW_CSV] =
+        PEER("pyarrow_csv", "table", ROWS, TABLES, &table_peers, "pyarrow_csv.batches"),
+    [TABLE_PYARROW_CSV_FIRST] = PEER_FIRST_BATCH("pyarrow_csv"),
+    [TABLE_NPY] = LIMIT("table_npy", "table", ROWS, bench_table, &table_npy),
+    [TABLE_NPY_FIRST] = FIRST_BATCH("table_npy"),
+    [TABLE_NUMPY] = PEER("numpy", "table", ROWS, TABLES, &table_peers, "npy.batches"),
+    [TABLE_NUMPY_FIRST] = PEER_FIRST_BATCH("numpy"),
+    [TABLE_NUMPY_ROWS] = PEER("numpy_rows", "table", ROWS, TABLES, &table_peers_rows, "npy.rows"),
+    [TABLE_SQLITE] = LIMIT("table_sqlite", "table", ROWS, bench_table, &table_sqlite),
+    [TABLE_SQLITE_FIRST] = FIRST_BATCH("table_sqlite"),
+    [TABLE_SQLITE_READ] =
+        PEER("sqlite_read", "table", ROWS, TABLES, &table_peers, "sqlite.batches"),
+    [TABLE_SQLITE_READ_FIRST] = PEER_FIRST_BATCH("sqlite_read"),
+    [TABLE_SQLITE_KEYSET] =
+        PEER("sqlite_keyset", "table", ROWS, TABLES, &sqlite_keyset, "sqlite.keyset"),
+    [TABLE_SQLITE_KEYSET_FIRST] = PEER_FIRST_BATCH("sqlite_keyset"),
+    [TABLE_ARROW] = LIMIT("table_arrow", "table", ROWS, bench_table, &table_arrow),
+    [TABLE_ARROW_FIRST] = FIRST_BATCH("table_arrow"),
+    [TABLE_PYARROW_FEATHER] =
+        PEER("pyarrow_feather", "table", ROWS, TABLES, &table_peers, "feather.batches"),
+    [TABLE_PYARROW_FEATHER_FIRST] = PEER_FIRST_BATCH("pyarrow_feather"),
+    [TABLE_PYARROW_PARQUET] =
+        PEER("pyarrow_parquet", "table", ROWS, TABLES, &table_peers, "parquet.batches"),
+    [TABLE_PYARROW_PARQUET_FIRST] = PEER_FIRST_BATCH("pyarrow_parquet"),
+    [TABLE_TOKENS] = LIMIT("table_tokens", "table", ROWS, bench_table, &tokens),
+    [TABLE_TOKENS_FIRST] = FIRST_BATCH("table_tokens"),
+    [TABLE_NUMPY_TOKENS] = PEER("numpy_tokens", "table", ROWS, TABLES, &tokens, "tokens.batches"),
+    [TABLE_NUMPY_TOKENS_FIRST] = PEER_FIRST_BATCH("numpy_tokens"),
+    [TABLE_NUMPY_TOKENS_ROWS] =
+        PEER("numpy_tokens_rows", "table", ROWS, TABLES, &tokens_rows, "tokens.rows"),
     [WAIT_10MS] = OURS("wait_10ms", RATE, bench_stream_remote, &wait),
     [ACTION_1] = PART("action_cost", "1 stream", "us CPU", bench_engine, &actions_1),
     [ACTION_100] = PART("action_cost", "100 streams", "us CPU", bench_engine, &actions_100),
@@ -248,6 +353,28 @@ const struct bench_goal bench_goals[] = {
     NEAR_LIMIT(IMAGES_F32, IMAGES_RAW_F32, 0.85),
     INFORM(IMAGES_F32, IMAGES_F32_TFDATA),
     INFORM(IMAGES_F32, IMAGES_F32_TORCH),
+    INFORM(TABLE_CSV, TABLE_PANDAS_CSV),
+    INFORM(TABLE_CSV_FIRST, TABLE_PANDAS_CSV_FIRST),
+    INFORM(TABLE_CSV, TABLE_PANDAS_CSV_ROWS),
+    INFORM(TABLE_CSV, TABLE_PANDAS_CSV_PREPARED),
+    INFORM(TABLE_CSV_FIRST, TABLE_PANDAS_CSV_PREPARED_FIRST),
+    INFORM(TABLE_CSV, TABLE_PANDAS_CSV_ALONE),
+    INFORM(TABLE_CSV, TABLE_PYARROW_CSV),
+    INFORM(TABLE_CSV_FIRST, TABLE_PYARROW_CSV_FIRST),
+    INFORM(TABLE_NPY, TABLE_NUMPY),
+    INFORM(TABLE_NPY_FIRST, TABLE_NUMPY_FIRST),
+    INFORM(TABLE_NPY, TABLE_NUMPY_ROWS),
+    INFORM(TABLE_SQLITE, TABLE_SQLITE_READ),
+    INFORM(TABLE_SQLITE_FIRST, TABLE_SQLITE_READ_FIRST),
+    INFORM(TABLE_SQLITE, TABLE_SQLITE_KEYSET),
+    INFORM(TABLE_SQLITE_FIRST, TABLE_SQLITE_KEYSET_FIRST),
+    INFORM(TABLE_ARROW, TABLE_PYARROW_FEATHER),
+    INFORM(TABLE_ARROW_FIRST, TABLE_PYARROW_FEATHER_FIRST),
+    INFORM(TABLE_ARROW, TABLE_PYARROW_PARQUET),
+    INFORM(TABLE_ARROW_FIRST, TABLE_PYARROW_PARQUET_FIRST),
+    INFORM(TABLE_TOKENS, TABLE_NUMPY_TOKENS),
+    INFORM(TABLE_TOKENS_FIRST, TABLE_NUMPY_TOKENS_FIRST),
+    INFORM(TABLE_TOKENS, TABLE_NUMPY_TOKENS_ROWS),
     IDEAL(WAIT_10MS, 1600, "1600/s", 0.98),
     BELOW(ACTION_1, 1, "1 us"),
     BELOW(ACTION_100, 1, "1 us"),

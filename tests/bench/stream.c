@@ -142,8 +142,8 @@ static void stream_check(enum batchmill_code code, const struct batchmill_error 
         bench_die("client", error->text);
 }
 
-static void stream_measure(const struct bench_setup *setup, const struct bench_stream *wanted,
-                           bool by_socket, double *values)
+void bench_stream_take(const char *url, const struct bench_stream *wanted, uint64_t nbatches,
+                       bool by_socket, struct bench_taking *ret_taking)
 {
     const struct batchmill_options options = {.no_shared_memory = by_socket};
     struct batchmill_error error = {0};
@@ -153,29 +153,41 @@ static void stream_measure(const struct bench_setup *setup, const struct bench_s
     order.batch_size = wanted->batch_items;
     order.shuffle = BATCHMILL_SHUFFLE_SEEDED;
     order.seed = 7;
-    order.n_iters = bench_stream_batches(setup, wanted);
+    order.n_iters = nbatches;
     order.epoch_border = BATCHMILL_BORDER_CROSS; // every batch is whole
     order.prefetch = wanted->prefetch;
-    stream_check(batchmill_connect(setup->server.url, &options, &client, &error), &error);
-    double start = bench_now();
+    struct bench_taking taking = {.nbatches = nbatches};
+    stream_check(batchmill_connect(url, &options, &client, &error), &error);
+    taking.opened = bench_now();
     stream_check(batchmill_gen_batch(client, wanted->pipeline, &order, &stream, &error), &error);
     uint64_t bytes = 0, taken = 0;
     struct batchmill_batch *batch = NULL;
     enum batchmill_code code;
     while ((code = batchmill_next(stream, &batch, &error)) == BATCHMILL_OK) {
+        if (taken == 0)
+            taking.first = bench_now();
         for (size_t i = 0; i < batchmill_batch_ntensors(batch); i++)
             bytes += batchmill_batch_tensor_at(batch, i)->size_bytes;
         taken++;
         batchmill_batch_free(batch);
     }
-    double seconds = bench_now() - start;
-    if (code != BATCHMILL_END || taken != order.n_iters)
+    taking.end = bench_now();
+    if (code != BATCHMILL_END || taken != nbatches)
         bench_die("the stream ended early", error.text);
     if (bytes != taken * bench_stream_bytes(wanted))
         bench_die("stream", "other bytes than expected");
     batchmill_stream_close(stream);
     batchmill_disconnect(client);
-    values[0] = bench_stream_value(wanted, (double)taken / seconds);
+    *ret_taking = taking;
+}
+
+static void stream_measure(const struct bench_setup *setup, const struct bench_stream *wanted,
+                           bool by_socket, double *values)
+{
+    struct bench_taking taking;
+    bench_stream_take(setup->server.url, wanted, bench_stream_batches(setup, wanted), by_socket,
+                      &taking);
+    values[0] = bench_stream_value(wanted, (double)taking.nbatches / (taking.end - taking.opened));
 }
 
 void bench_stream_remote(const struct bench_setup *setup, const void *work, double *values)

@@ -24,3 +24,13 @@ for package in pyarrow tensorflow-cpu batchflow; do
     echo "installing $package in $peers" >&2
     "$peers/bin/pip" install --quiet "$package" >&2 || echo "$package cannot be installed" >&2
 done
+
+# The tables need Debian's torch, and so what goes with its NumPy: pandas 2 and pyarrow 21.
+if [ ! -x "$peers/table/bin/pip" ]; then
+    /usr/bin/python3 -m venv --system-site-packages "$peers/table"
+fi
+for package in 'pandas<3' 'pyarrow<22'; do
+    "$peers/table/bin/pip" show --quiet "${package%<*}" 2>/dev/null && continue
+    echo "installing $package in $peers/table" >&2
+    "$peers/table/bin/pip" install --quiet "$package" >&2 || echo "$package cannot be installed" >&2
+done

@@ -39,11 +39,14 @@ def unavailable(why):
 
 
 def serve(settings, measure):
-    """measure(work) -> batches a second; what it raises is why there is no figure."""
+    """measure(work) -> batches a second, or also the seconds to the first batch; what it raises is
+    why there is no figure."""
     print("ready", settings, flush=True)
     for line in sys.stdin:
         try:
-            print(f"value {measure(read_work(line)):.3f}", flush=True)
+            measured = measure(read_work(line))
+            values = measured if isinstance(measured, tuple) else (measured,)
+            print("value", *(f"{value:.6f}" for value in values), flush=True)
         except Exception as error:  # whatever a product raises
             print("error", one_line(error) or type(error).__name__, flush=True)
 
