@@ -29,6 +29,9 @@
 #ifndef BM_WITH_SQLITE
 #define BM_WITH_SQLITE 0
 #endif
+#ifndef BM_WITH_LMDB
+#define BM_WITH_LMDB 0
+#endif
 #ifndef BM_WITH_JSONL
 #define BM_WITH_JSONL 1
 #endif
@@ -75,6 +78,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_SQLITE
         &bm_sqlite_source,
+#endif
+#if BM_WITH_LMDB
+        &bm_lmdb_source,
 #endif
     };
     enum bm_status status = BM_OK;

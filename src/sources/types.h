@@ -17,6 +17,7 @@ extern const struct bm_source_type bm_tokens_source;
 extern const struct bm_source_type bm_jsonl_source;
 extern const struct bm_source_type bm_tfrecord_source;
 extern const struct bm_source_type bm_sqlite_source;
+extern const struct bm_source_type bm_lmdb_source;
 // Sources over others.
 extern const struct bm_source_type bm_balanced_source;
 extern const struct bm_source_type bm_concat_source;
