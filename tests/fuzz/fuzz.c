@@ -105,8 +105,8 @@ void fuzz_batch_check(const struct bm_batch *batch)
         tensor_check(batch, c);
 }
 
-void fuzz_source_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
-                      struct fuzz_rows *rows)
+bool fuzz_source_try_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
+                          struct fuzz_rows *rows)
 {
     struct bm_error error;
     int64_t failed_row = -1;
@@ -119,7 +119,18 @@ void fuzz_source_read(const struct bm_source *source, const uint64_t *items, uin
         if (!source->schema.components[c].ragged)
             BM_ASSERT(bm_batch_alloc(&rows->batch, c, &error) == BM_OK);
     }
-    // The file is there and as long as it was, so nothing is left that could fail.
-    BM_ASSERT(source->type->read(source, &rows->batch, &failed_row, &error) == BM_OK);
+    if (source->type->read(source, &rows->batch, &failed_row, &error) != BM_OK) {
+        fuzz_refused(&error);
+        bm_batch_fini(&rows->batch);
+        return false;
+    }
     fuzz_batch_check(&rows->batch);
+    return true;
+}
+
+void fuzz_source_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
+                      struct fuzz_rows *rows)
+{
+    // The file is there and as long as it was, so nothing is left that could fail.
+    BM_ASSERT(fuzz_source_try_read(source, items, nitems, rows));
 }

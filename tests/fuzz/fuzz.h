@@ -44,4 +44,8 @@ struct fuzz_rows { // items of a source, read
 // bm_batch_fini(&rows->batch).
 void fuzz_source_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
                       struct fuzz_rows *rows);
+// The same for sources that look at a row only when it is read: false, and nothing to free, if they
+// refuse it.
+bool fuzz_source_try_read(const struct bm_source *source, const uint64_t *items, uint64_t nitems,
+                          struct fuzz_rows *rows);
 void fuzz_batch_check(const struct bm_batch *batch); // sizes, offsets, texts
