@@ -158,6 +158,7 @@ static size_t type_write(struct bm_buffer *out, const struct batchmill_component
 
 enum { FIELD_NAME, FIELD_NULLABLE, FIELD_TYPE_TYPE, FIELD_TYPE, FIELD_DICTIONARY, FIELD_CHILDREN };
 
+// NOLINTNEXTLINE(misc-no-recursion): bounded by the number of axes
 static size_t field_write(struct bm_buffer *out, const char *name,
                           const struct batchmill_component *component, unsigned axis)
 {
@@ -364,7 +365,7 @@ static bool exporter_recover(struct arrow_exporter *arrow)
         uint32_t prefix[3]; // and where the message is
         if (pread(arrow->file, prefix, sizeof prefix, (off_t)at) != sizeof prefix)
             return false;
-        uint64_t cell = at + PREFIX_BYTES + prefix[2] + 4 + 8 * MESSAGE_BODY_SLOT;
+        uint64_t cell = at + PREFIX_BYTES + prefix[2] + 4 + 8ULL * MESSAGE_BODY_SLOT;
         if (prefix[0] != UINT32_MAX || pread(arrow->file, &block.body_bytes, 8, (off_t)cell) != 8)
             return false;
         block.metadata_bytes = PREFIX_BYTES + prefix[1];

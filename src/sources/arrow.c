@@ -424,7 +424,7 @@ static enum bm_status missing_read(const struct bm_arrow_batch *batch, unsigned 
     const struct bm_component *component = &batch->file->schema.columns[c].component;
     uint64_t elements = component->ragged ? 1 : bm_component_elements(component);
     uint64_t row = first / elements;
-    unsigned char rows[ELEMENTS_AT_ONCE];
+    unsigned char rows[ELEMENTS_AT_ONCE] = {0};
     enum bm_status status = BM_OK;
     memset(to, 0, n);
     if (n == 0)
@@ -670,8 +670,9 @@ static enum bm_status pieces_read(const struct arrow_source *source, struct bm_b
         unsigned char *to = batch->tensors[c].data;
         next = row + 1;
         if (piece->missing) {
-            if (text != NULL && text[0] != '\0')
-                memcpy(to + offsets[row], text, strlen(text));
+            uint64_t size = offsets[next] - offsets[row]; // that of the text
+            if (size > 0)
+                memcpy(to + offsets[row], text, size);
             continue;
         }
         while (next < batch->nitems && !pieces[next].missing &&
@@ -679,6 +680,7 @@ static enum bm_status pieces_read(const struct arrow_source *source, struct bm_b
                pieces[next].begin == piece->begin + offsets[next] - offsets[row])
             next++;
         uint64_t rows = offsets[next] - offsets[row];
+        BM_ASSERT(piece->batch != NULL);
         if (rows > 0)
             status = elements_read(piece->batch, c, piece->begin * elements, rows * elements,
                                    to + offsets[row] * row_bytes, err);
@@ -714,15 +716,19 @@ static enum bm_status read_ragged(const struct arrow_source *source, struct bm_b
 {
     struct bm_block *block = bm_block_new((batch->nitems + 1) * sizeof(uint64_t));
     struct piece *pieces = calloc(batch->nitems + 1, sizeof *pieces);
-    enum bm_status status = block == NULL || pieces == NULL ? arrow_no_memory(NULL, err) : BM_OK;
-    if (status == BM_OK)
-        status = pieces_place(source, batch, c, pieces, bm_block_data(block), ret_row, err);
+    enum bm_status status = BM_RESOURCE_EXHAUSTED;
+    if (block == NULL || pieces == NULL) {
+        arrow_no_memory(NULL, err);
+        goto done;
+    }
+    status = pieces_place(source, batch, c, pieces, bm_block_data(block), ret_row, err);
     if (status == BM_OK)
         status = bm_batch_alloc_ragged(batch, c, block, err);
     if (status == BM_OK)
         status = pieces_read(source, batch, c, pieces, bm_block_data(block), ret_row, err);
     if (status == BM_OK && source->base.schema.components[c].dtype == BM_STRING)
         status = texts_check(source, batch, c, ret_row, err);
+done:
     free(pieces);
     bm_block_unref(block);
     return status;

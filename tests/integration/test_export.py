@@ -128,6 +128,8 @@ class Export(WithFolder):
         return str(config), rows
 
     def test_an_arrow_file_is_read_again_as_it_was_written(self):
+        if "arrow" not in mill("sources").stdout:
+            self.skipTest("the arrow source is not built")
         config, _ = self.arrow_rows()
         self.export("j", "--config", config, "--batch-size", "7", "--format", "arrow")
         again = self.folder / "again.yaml"
