@@ -19,7 +19,7 @@ static const struct argp_option export_options[] = {
     {"to", KEY_TO, "DIR", 0, "where the files go; made if it is not there", 3},
     {"format", KEY_FORMAT, "FORM", 0,
      "npy (default): one NumPy file per component, of all items; webdataset: tar shards with "
-     "a file per item and component",
+     "a file per item and component; arrow: one Arrow IPC file (Feather version 2), items.arrow",
      3},
     {"shard-items", KEY_SHARD_ITEMS, "N", 0, "webdataset: items in a shard; default 10000", 3},
     {"checkpoint-every-ms", KEY_CHECKPOINT_EVERY_MS, "MS", 0,
@@ -29,10 +29,20 @@ static const struct argp_option export_options[] = {
     {0},
 };
 
+struct form {
+    const char *name;
+    struct cli_exporter *(*begin)(struct cli_export *export_,
+                                  const struct batchmill_stream_info *info,
+                                  struct batchmill_error *error);
+};
+
+static const struct form forms[] = {
+    {"npy", cli_export_npy}, {"webdataset", cli_export_tar}, {"arrow", cli_export_arrow}};
+
 struct export
 {
     struct cli_export common;
-    bool tar;
+    const struct form *form;
     char checkpoint[4096];
 };
 
@@ -41,7 +51,7 @@ static void export_check(struct export *export_, struct argp_state *state)
     struct cli_export *common = &export_->common;
     if (common->directory == NULL)
         argp_error(state, "--to: expected a directory");
-    if (common->shard_items != 0 && !export_->tar)
+    if (common->shard_items != 0 && export_->form->begin != cli_export_tar)
         argp_error(state, "--shard-items goes with --format webdataset");
     if (common->drain.order.order.position != NULL)
         argp_error(state, "--position: the directory says where an export goes on");
@@ -50,6 +60,16 @@ static void export_check(struct export *export_, struct argp_state *state)
     if ((size_t)length >= sizeof export_->checkpoint)
         argp_error(state, "--to: expected a shorter path");
     common->drain.checkpoint = export_->checkpoint;
+}
+
+static const struct form *form_find(const struct argp_state *state, const char *name)
+{
+    for (unsigned i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (strcmp(forms[i].name, name) == 0)
+            return &forms[i];
+    }
+    argp_error(state, "--format: expected npy, webdataset or arrow, got \"%s\"", name);
+    return &forms[0]; // argp_error() ends the program
 }
 
 static error_t export_parse(int key, char *arg, struct argp_state *state)
@@ -67,9 +87,7 @@ static error_t export_parse(int key, char *arg, struct argp_state *state)
         export_->common.directory = arg;
         return 0;
     case KEY_FORMAT:
-        if (strcmp(arg, "npy") != 0 && strcmp(arg, "webdataset") != 0)
-            argp_error(state, "--format: expected npy or webdataset, got \"%s\"", arg);
-        export_->tar = strcmp(arg, "webdataset") == 0;
+        export_->form = form_find(state, arg);
         return 0;
     case KEY_SHARD_ITEMS:
         export_->common.shard_items = cli_number(state, "shard-items", arg, 1, UINT32_MAX);
@@ -117,8 +135,7 @@ static bool export_begin(struct cli_drain *drain, const struct batchmill_stream_
 {
     struct export *export_ = (struct export *)drain;
     struct cli_export *common = &export_->common;
-    common->exporter =
-        export_->tar ? cli_export_tar(common, info, error) : cli_export_npy(common, info, error);
+    common->exporter = export_->form->begin(common, info, error);
     return common->exporter != NULL;
 }
 
@@ -157,7 +174,8 @@ int cli_export(int argc, char **argv)
                "on where it was stopped, and does nothing once all is there.",
         .children = cli_stream_children,
     };
-    struct export export_ = {.common.drain = {.every = 1,
+    struct export export_ = {.form = &forms[0],
+                             .common.drain = {.every = 1,
                                               .every_ns = 1000000000,
                                               .begin = export_begin,
                                               .batch = export_batch,

@@ -30,6 +30,10 @@ struct cli_exporter *cli_export_tar(struct cli_export *export_,
                                     const struct batchmill_stream_info *info,
                                     struct batchmill_error *error);
 
+struct cli_exporter *cli_export_arrow(struct cli_export *export_,
+                                      const struct batchmill_stream_info *info,
+                                      struct batchmill_error *error);
+
 // "cannot write DIRECTORY/NAME: what errno says"; false.
 bool cli_export_fail(const struct cli_export *export_, const char *name,
                      struct batchmill_error *error);

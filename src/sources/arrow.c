@@ -45,7 +45,7 @@ enum { ARROW_NPARAMS = sizeof arrow_params / sizeof arrow_params[0] };
 
 struct missing {                      // of one component: what stands for values that are not there
     bool refused;                     // nothing does
-    unsigned char value[8];           // of an element
+    uint64_t value;                   // the first bytes of it are an element
     char *text;                       // of texts; NULL: the empty one
     int mask;                         // the component that says where; -1: none
     struct bm_vocabulary *vocabulary; // of codes, else NULL
@@ -94,9 +94,9 @@ static void missing_init(struct missing *missing, const struct bm_arrow_column *
     missing->mask = -1;
     if (column->kind == BM_ARROW_CODE || column->kind == BM_ARROW_DATE ||
         column->kind == BM_ARROW_TIME)
-        memcpy(missing->value, &value, sizeof value);
+        memcpy(&missing->value, &value, sizeof value);
     else if (bm_dtype_is_float(dtype))
-        bm_dtype_put(dtype, missing->value, 0, (double)NAN);
+        bm_dtype_put(dtype, &missing->value, 0, (double)NAN);
     else
         missing->refused = !column->component.ragged;
 }
@@ -112,12 +112,12 @@ static enum bm_status missing_fill_number(struct missing *missing,
     if (column->kind == BM_ARROW_DATE || column->kind == BM_ARROW_TIME) {
         fits = column->kind == BM_ARROW_DATE ? bm_csv_cell_date(&cell, &value)
                                              : bm_csv_cell_datetime(&cell, &value);
-        memcpy(missing->value, &value, sizeof value);
+        memcpy(&missing->value, &value, sizeof value);
     } else {
         locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
         if (c_locale == (locale_t)0)
             return arrow_no_memory(where, err);
-        fits = bm_csv_cell_number(&cell, column->component.dtype, c_locale, missing->value);
+        fits = bm_csv_cell_number(&cell, column->component.dtype, c_locale, &missing->value);
         freelocale(c_locale);
     }
     missing->refused = false;
@@ -150,7 +150,7 @@ static enum bm_status missing_fill(struct missing *missing, const struct bm_arro
         uint64_t index = 0;
         enum bm_status status =
             bm_vocabulary_add(missing->vocabulary, text, strlen(text), &index, err);
-        memcpy(missing->value, &index, sizeof index);
+        missing->value = index;
         return status;
     }
     return missing_fill_number(missing, column, text, where, err);
@@ -314,7 +314,7 @@ static enum bm_status source_hash(struct arrow_source *source, const char *id, s
         bm_identity_add_component(hash, &source->base.schema.components[i]);
     for (unsigned c = 0; c < source->ncolumns; c++) {
         const struct missing *missing = &source->missing[c];
-        bm_hash_add(hash, missing->value, sizeof missing->value);
+        bm_hash_add_u64(hash, missing->value);
         bm_hash_add_text(hash, missing->text == NULL ? "" : missing->text);
         bm_hash_add_u64(hash, bm_vocabulary_hash(missing->vocabulary));
     }
@@ -424,7 +424,7 @@ static enum bm_status missing_read(const struct bm_arrow_batch *batch, unsigned 
     const struct bm_component *component = &batch->file->schema.columns[c].component;
     uint64_t elements = component->ragged ? 1 : bm_component_elements(component);
     uint64_t row = first / elements;
-    unsigned char rows[ELEMENTS_AT_ONCE];
+    unsigned char rows[ELEMENTS_AT_ONCE] = {0};
     enum bm_status status = BM_OK;
     memset(to, 0, n);
     if (n == 0)
@@ -545,7 +545,7 @@ static enum bm_status run_fill(const struct missing *missing, const struct run *
         status = missing_read(run->batch, c, run->first * elements + done, some, holes, err);
         for (uint64_t i = 0; i < some && status == BM_OK; i++) {
             if (holes[i])
-                memcpy(to + (done + i) * size, missing->value, size);
+                memcpy(to + (done + i) * size, &missing->value, size);
         }
     }
     return status;
@@ -670,8 +670,9 @@ static enum bm_status pieces_read(const struct arrow_source *source, struct bm_b
         unsigned char *to = batch->tensors[c].data;
         next = row + 1;
         if (piece->missing) {
-            if (text != NULL && text[0] != '\0')
-                memcpy(to + offsets[row], text, strlen(text));
+            uint64_t size = offsets[next] - offsets[row]; // that of the text
+            if (size > 0)
+                memcpy(to + offsets[row], text, size);
             continue;
         }
         while (next < batch->nitems && !pieces[next].missing &&
@@ -679,6 +680,7 @@ static enum bm_status pieces_read(const struct arrow_source *source, struct bm_b
                pieces[next].begin == piece->begin + offsets[next] - offsets[row])
             next++;
         uint64_t rows = offsets[next] - offsets[row];
+        BM_ASSERT(piece->batch != NULL);
         if (rows > 0)
             status = elements_read(piece->batch, c, piece->begin * elements, rows * elements,
                                    to + offsets[row] * row_bytes, err);
@@ -714,15 +716,19 @@ static enum bm_status read_ragged(const struct arrow_source *source, struct bm_b
 {
     struct bm_block *block = bm_block_new((batch->nitems + 1) * sizeof(uint64_t));
     struct piece *pieces = calloc(batch->nitems + 1, sizeof *pieces);
-    enum bm_status status = block == NULL || pieces == NULL ? arrow_no_memory(NULL, err) : BM_OK;
-    if (status == BM_OK)
-        status = pieces_place(source, batch, c, pieces, bm_block_data(block), ret_row, err);
+    enum bm_status status = BM_RESOURCE_EXHAUSTED;
+    if (block == NULL || pieces == NULL) {
+        arrow_no_memory(NULL, err);
+        goto done;
+    }
+    status = pieces_place(source, batch, c, pieces, bm_block_data(block), ret_row, err);
     if (status == BM_OK)
         status = bm_batch_alloc_ragged(batch, c, block, err);
     if (status == BM_OK)
         status = pieces_read(source, batch, c, pieces, bm_block_data(block), ret_row, err);
     if (status == BM_OK && source->base.schema.components[c].dtype == BM_STRING)
         status = texts_check(source, batch, c, ret_row, err);
+done:
     free(pieces);
     bm_block_unref(block);
     return status;

@@ -318,6 +318,7 @@ static enum bm_status codes_append(const struct body *body, struct bm_arrow_code
     if (grown == NULL)
         return file_no_memory(body->file, body->err);
     codes->codes = grown;
+    BM_ASSERT(offsets != NULL && names != NULL); // loaded
     enum bm_status status = BM_OK;
     for (uint64_t i = 0; i < body->nrows && status == BM_OK; i++) {
         uint64_t begin = bm_arrow_offset(offsets, bytes, i),

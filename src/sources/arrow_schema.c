@@ -106,6 +106,7 @@ static const char *type_name(enum type type)
 
 // ---- Counting ----
 
+// NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX
 static enum bm_status walk_count(struct walk *walk, const struct bm_flat_table *field,
                                  unsigned depth)
 {

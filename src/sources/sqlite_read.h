@@ -9,11 +9,11 @@
 struct bm_sqlite_column {
     char *name;
     enum bm_dtype dtype;
-    bool given;             // the dtype, by the user
-    uint64_t nulls;         // that it has
-    char *fill;             // of texts; NULL: none
-    bool filled;            // `fill` or `value` stands for NULL
-    unsigned char value[8]; // of numbers
+    bool given;                         // the dtype, by the user
+    uint64_t nulls;                     // that it has
+    char *fill;                         // of texts; NULL: none
+    bool filled;                        // `fill` or `value` stands for NULL
+    _Alignas(8) unsigned char value[8]; // of numbers
 };
 
 struct bm_sqlite_source {

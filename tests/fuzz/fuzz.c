@@ -124,7 +124,7 @@ bool fuzz_source_try(const struct bm_source *source, const uint64_t *items, uint
         return true;
     }
     fuzz_refused(&error);
-    BM_ASSERT(failed_row >= 0 && failed_row < (int64_t)nitems);
+    BM_ASSERT(failed_row >= -1 && failed_row < (int64_t)nitems);
     bm_batch_fini(&rows->batch);
     return false;
 }

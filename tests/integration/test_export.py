@@ -3,6 +3,7 @@
 import filecmp
 import gzip
 import io
+import json
 import subprocess
 import tarfile
 import unittest
@@ -98,6 +99,66 @@ class Export(WithFolder):
             read = [label for batch in batches for label in batch["tensors"]["label"]["values"]]
             self.assertEqual(read, labels[1000:])
 
+    ARROW = (
+        "sources:\n"
+        "  j: {jsonl: {path: rows.jsonl, components: {x: {dtype: float16}, m: {dtype: int16, "
+        "shape: [2, 3]}, l: {dtype: uint32, ragged: true}, b: {dtype: bool, shape: 3}, "
+        "flags: {dtype: bool, ragged: true}, s: {dtype: string}, raw: {dtype: bytes}, "
+        "n: {dtype: bfloat16}}}}\n"
+        "pipelines: {j: {source: j}}\n"
+    )
+
+    def arrow_rows(self):
+        rows = [
+            {
+                "x": i / 4,
+                "m": [[i, -i, 0], [1, 2, i]],
+                "l": list(range(i % 5)),
+                "b": [i % 2 == 0, i % 3 == 0, True],
+                "flags": [j % 2 == 0 for j in range(i % 4)],
+                "s": "é" * (i % 7),
+                "raw": "r" * (i % 3),
+                "n": float(i),
+            }
+            for i in range(50)
+        ]
+        (self.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        config = self.folder / "arrow.yaml"
+        config.write_text(self.ARROW)
+        return str(config), rows
+
+    def test_an_arrow_file_is_read_again_as_it_was_written(self):
+        if "arrow" not in mill("sources").stdout:
+            self.skipTest("the arrow source is not built")
+        config, _ = self.arrow_rows()
+        self.export("j", "--config", config, "--batch-size", "7", "--format", "arrow")
+        again = self.folder / "again.yaml"
+        again.write_text(
+            "sources: {a: {arrow: {path: out/items.arrow}}}\npipelines: {a: {source: a}}\n"
+        )
+        args = ["--batch-size", "20", "--values"]
+        written = jsonl("j", "--config", config, *args)
+        read = jsonl("a", "--config", str(again), *args)
+        self.assertEqual(len(read), 3)
+        for one, two in zip(written, read):
+            for name in "x", "m", "l", "b", "flags", "s", "raw":
+                self.assertEqual(one["tensors"][name], two["tensors"][name], name)
+
+    def test_an_arrow_file_is_what_pyarrow_reads(self):
+        try:
+            import pyarrow.ipc
+        except ImportError:
+            self.skipTest("pyarrow is not installed")
+        config, rows = self.arrow_rows()
+        self.export("j", "--config", config, "--batch-size", "7", "--format", "arrow")
+        with pyarrow.ipc.open_file(str(self.to / "items.arrow")) as file:
+            self.assertEqual(file.num_record_batches, 8)
+            table = file.read_all()
+        table.validate(full=True)
+        for row, expected in zip(table.to_pylist(), rows):
+            row["n"] = numpy.array([row["n"] << 16], dtype=numpy.uint32).view(numpy.float32)[0]
+            self.assertEqual(row, {**expected, "raw": expected["raw"].encode()})
+
     def kill_until_it_ends(self, command):
         for kills in range(1000):
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
@@ -112,7 +173,7 @@ class Export(WithFolder):
 
     def test_killed_any_number_of_times_the_files_are_those_of_one_run(self):
         config, _ = self.mixed("{wait: {ms: 20}}")
-        for form in "npy", "webdataset":
+        for form in "npy", "webdataset", "arrow":
             whole, killed = self.folder / ("whole-" + form), self.folder / ("killed-" + form)
             args = ["--batch-size", "3", "--shuffle", "5", "--format", form, "--quiet"]
             args += ["--shard-items", "20"] if form == "webdataset" else []
@@ -147,7 +208,7 @@ class Export(WithFolder):
 
     def test_options_that_do_not_fit_are_refused(self):
         for args, expected in [
-            (["--format", "zip"], "--format: expected npy or webdataset"),
+            (["--format", "zip"], "--format: expected npy, webdataset or arrow"),
             (["--shard-items", "5"], "--shard-items goes with --format webdataset"),
             (["--position", "x"], "--position: the directory says where"),
         ]:
