@@ -1,7 +1,7 @@
 # Every tests/fuzz/fuzz_*.c is a target. With BM_FUZZ it is a libFuzzer program, with BM_TESTS a
 # test that replays tests/fuzz/corpus/<target>.
 file(GLOB files CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
-foreach(format csv npy idx text tokens jsonl zstd jpeg png)
+foreach(format arrow csv npy idx text tokens jsonl zstd jpeg png)
     string(TOUPPER ${format} option)
     if(NOT BM_WITH_${option})
         list(FILTER files EXCLUDE REGEX "/fuzz_${format}\\.c$")

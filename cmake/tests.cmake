@@ -46,7 +46,7 @@ target_link_libraries(test_certificates PRIVATE bm_fakes bm_flags)
 
 foreach(kind unit integration)
     file(GLOB programs CONFIGURE_DEPENDS tests/${kind}/test_*.c)
-    foreach(format csv npy idx text tokens jsonl zstd jpeg png)
+    foreach(format arrow csv npy idx text tokens jsonl zstd jpeg png)
         string(TOUPPER ${format} option)
         if(NOT BM_WITH_${option})
             list(FILTER programs EXCLUDE REGEX "/test_${format}[^/]*\\.c$")

@@ -40,6 +40,8 @@ ONLY_IN = {
     r"<jansson\.h>": r"client/cli/(json|list|spans|status|types)\.c|src/sources/jsonl\.c",
     r"<zlib\.h>": r"src/sources/(gzip|csv|zip)\.c",
     r"<zstd\.h>": r"src/sources/zstd\.c|tests/.*",
+    r"<sqlite3\.h>": r"src/sources/sqlite\w*\.[ch]|tests/.*",
+    r"<lz4frame\.h>": r"src/sources/lz4\.c",
     r"<(jpeglib|jerror|setjmp)\.h>": r"src/image/jpeg\.c|tests/.*",
     r"<spng\.h>": r"src/image/png\.c|tests/.*",
     r"<immintrin\.h>": r"src/image/kernels_x86\.c",

@@ -2,6 +2,9 @@
 
 #include "sources/types.h"
 
+#ifndef BM_WITH_ARROW
+#define BM_WITH_ARROW 1
+#endif
 #ifndef BM_WITH_CSV
 #define BM_WITH_CSV 1
 #endif
@@ -23,6 +26,9 @@
 #ifndef BM_WITH_TFRECORD
 #define BM_WITH_TFRECORD 1
 #endif
+#ifndef BM_WITH_SQLITE
+#define BM_WITH_SQLITE 0
+#endif
 #ifndef BM_WITH_JSONL
 #define BM_WITH_JSONL 1
 #endif
@@ -40,6 +46,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
         &bm_mixture_source,
         &bm_split_source,
         &bm_weighted_source,
+#if BM_WITH_ARROW
+        &bm_arrow_source,
+#endif
 #if BM_WITH_CSV
         &bm_csv_source,
 #endif
@@ -63,6 +72,9 @@ enum bm_status bm_sources_register(struct bm_registry *registry, struct bm_error
 #endif
 #if BM_WITH_TFRECORD
         &bm_tfrecord_source,
+#endif
+#if BM_WITH_SQLITE
+        &bm_sqlite_source,
 #endif
     };
     enum bm_status status = BM_OK;

@@ -4,6 +4,7 @@
 #include "pipeline/source.h"
 
 extern const struct bm_source_type bm_range_source;
+extern const struct bm_source_type bm_arrow_source;
 extern const struct bm_source_type bm_csv_source;
 extern const struct bm_source_type bm_npy_source;
 extern const struct bm_source_type bm_npz_source;
@@ -15,6 +16,7 @@ extern const struct bm_source_type bm_text_source;
 extern const struct bm_source_type bm_tokens_source;
 extern const struct bm_source_type bm_jsonl_source;
 extern const struct bm_source_type bm_tfrecord_source;
+extern const struct bm_source_type bm_sqlite_source;
 // Sources over others.
 extern const struct bm_source_type bm_balanced_source;
 extern const struct bm_source_type bm_concat_source;

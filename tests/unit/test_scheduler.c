@@ -354,7 +354,7 @@ static void a_stream_whose_one_batch_has_no_room_is_refused(void **state)
 static void memory_that_is_given_back_wakes_the_stream_that_waited_for_it(void **state)
 {
     (void)state;
-    start(2, 1, 17400); // a batch for each, and two more
+    start(2, 1, 17600); // a batch for each, and two more
     struct bm_pipeline *pipeline = mill_pipeline(&mill, "p", 1024, "[]");
     struct mill_stream config = {.batch_size = 128, .prefetch = 3};
     struct bm_stream *first = mill_open(&mill, pipeline, config);
