@@ -200,8 +200,16 @@ PIPELINES = {
         "",
     ),
     "table_npy": ("npy:\n      components:\n" + NPY.replace("      ", "        "), ""),
-    "table_sqlite": ("sqlite: {path: '%s/flights.sqlite', table: flights}\n", LOOKUPS),
-    "table_arrow": ("arrow: {path: '%s/flights.feather'}\n", ""),
+    "table_sqlite": (
+        "sqlite: {path: '%s/flights.sqlite', table: flights, "
+        f"columns: [{', '.join(NUMBERS)}]}}\n",
+        LOOKUPS,
+    ),
+    "table_arrow": (
+        "arrow:\n      path: '%s/flights.feather'\n"
+        f"      components: {{{', '.join(f'{name}: {name}' for name in NUMBERS)}}}\n",
+        "",
+    ),
     "table_tokens": (
         "tokens: {path: '%s/tokens.bin', " f"length: {TOKENS_LENGTH}, stride: {TOKENS_STRIDE}}}\n",
         None,
