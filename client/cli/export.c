@@ -115,6 +115,12 @@ bool cli_export_fail(const struct cli_export *export_, const char *name,
     return false;
 }
 
+int cli_export_flags(const struct cli_export *export_)
+{
+    int made = export_->begun ? O_CREAT | O_TRUNC : O_CREAT | O_EXCL;
+    return O_RDWR | O_CLOEXEC | (export_->drain.found ? 0 : made);
+}
+
 bool cli_write_all(int file, const void *data, size_t size)
 {
     for (size_t done = 0; done < size;) {
@@ -128,6 +134,32 @@ bool cli_write_all(int file, const void *data, size_t size)
     return true;
 }
 
+// ---- Before the first checkpoint ----
+//
+// Files are there a moment before the checkpoint that says whose they are. Until then another file
+// does, so that a run that is killed in between can be begun again.
+
+#define MARKER ".begun"
+
+static bool marker_set(struct cli_export *common, struct batchmill_error *error)
+{
+    int marker = openat(common->folder, MARKER, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    common->begun = marker < 0 && errno == EEXIST;
+    if (marker < 0 && !common->begun)
+        return cli_export_fail(common, MARKER, error);
+    if (marker >= 0)
+        close(marker);
+    common->marked = true;
+    return true;
+}
+
+static void marker_clear(struct cli_export *common)
+{
+    if (common->marked)
+        unlinkat(common->folder, MARKER, 0);
+    common->marked = false;
+}
+
 // ---- The stream ----
 
 static bool export_begin(struct cli_drain *drain, const struct batchmill_stream_info *info,
@@ -135,7 +167,12 @@ static bool export_begin(struct cli_drain *drain, const struct batchmill_stream_
 {
     struct export *export_ = (struct export *)drain;
     struct cli_export *common = &export_->common;
+    common->marked = drain->found; // by a run that got no further
+    if (!drain->found && !marker_set(common, error))
+        return false;
     common->exporter = export_->form->begin(common, info, error);
+    if (common->exporter == NULL && !common->begun)
+        marker_clear(common);
     return common->exporter != NULL;
 }
 
@@ -143,6 +180,7 @@ static bool export_batch(struct cli_drain *drain, const struct batchmill_batch *
                          struct batchmill_error *error)
 {
     struct cli_export *common = (struct cli_export *)drain;
+    marker_clear(common); // there is a checkpoint
     return common->exporter->batch(common, batch, error);
 }
 
@@ -194,8 +232,10 @@ int cli_export(int argc, char **argv)
         return (int)cli_report(program_invocation_name, &error);
     }
     enum cli_exit code = cli_drain(&common->drain);
-    if (common->exporter != NULL)
+    if (common->exporter != NULL) {
+        marker_clear(common);
         common->exporter->free(common->exporter);
+    }
     close(common->folder);
     if (fflush(stdout) != 0)
         code = CLI_FAILED;

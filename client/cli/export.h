@@ -11,6 +11,8 @@ struct cli_export {
     const char *directory;
     uint64_t shard_items; // of tar shards; 0: not given
     int folder;           // the directory, open
+    bool begun;           // a run was killed between its first file and its first checkpoint
+    bool marked;          // and this one would look like it now
     struct cli_exporter *exporter;
 };
 
@@ -37,4 +39,6 @@ struct cli_exporter *cli_export_arrow(struct cli_export *export_,
 // "cannot write DIRECTORY/NAME: what errno says"; false.
 bool cli_export_fail(const struct cli_export *export_, const char *name,
                      struct batchmill_error *error);
+// How a file is opened: the one of the checkpoint, or a new one, which must not overwrite others'.
+int cli_export_flags(const struct cli_export *export_);
 bool cli_write_all(int file, const void *data, size_t size); // false: errno says why

@@ -381,8 +381,7 @@ static bool exporter_open(struct cli_export *export_, struct arrow_exporter *arr
                           struct batchmill_error *error)
 {
     bool found = export_->drain.found;
-    arrow->file = openat(export_->folder, file_name,
-                         O_RDWR | O_CLOEXEC | (found ? 0 : O_CREAT | O_EXCL), 0666);
+    arrow->file = openat(export_->folder, file_name, cli_export_flags(export_), 0666);
     if (arrow->file < 0)
         return cli_export_fail(export_, file_name, error);
     if (!found) {

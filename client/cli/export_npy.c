@@ -43,8 +43,7 @@ static bool array_open(const struct cli_export *export_, struct array *array, ui
 {
     bool found = export_->drain.found;
     array->shape[0] = rows;
-    array->file = openat(export_->folder, array->name,
-                         O_RDWR | O_CLOEXEC | (found ? 0 : O_CREAT | O_EXCL), 0666);
+    array->file = openat(export_->folder, array->name, cli_export_flags(export_), 0666);
     if (array->file < 0)
         return cli_export_fail(export_, array->name, error);
     off_t size = (off_t)(HEADER_BYTES + rows * array->row_bytes);

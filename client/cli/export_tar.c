@@ -151,8 +151,9 @@ static bool shard_open(struct cli_export *export_, struct tar_exporter *tar, boo
 {
     snprintf(tar->name, sizeof tar->name, "shard-%06" PRIu64 ".tar", tar->shard);
     // What a run left behind its last checkpoint is written again; what others made is not ours.
-    int made = tar->shard == 0 ? O_CREAT | O_EXCL : O_CREAT | O_TRUNC;
-    tar->file = openat(export_->folder, tar->name, O_RDWR | O_CLOEXEC | (goes_on ? 0 : made), 0666);
+    int flags =
+        tar->shard == 0 ? cli_export_flags(export_) : O_RDWR | O_CLOEXEC | O_CREAT | O_TRUNC;
+    tar->file = openat(export_->folder, tar->name, goes_on ? O_RDWR | O_CLOEXEC : flags, 0666);
     if (tar->file < 0)
         return cli_export_fail(export_, tar->name, error);
     if (lseek(tar->file, 0, SEEK_END) < (off_t)tar->size) {

@@ -206,6 +206,24 @@ class Export(WithFolder):
         self.assertIn("pixels.npy: File exists", error)
         self.assertEqual(thesis.read_text(), "my thesis")
 
+    def test_killed_before_its_first_checkpoint_it_begins_again(self):
+        for form, name in (
+            ("npy", "x.npy"),
+            ("webdataset", "shard-000000.tar"),
+            ("arrow", "items.arrow"),
+        ):
+            whole, killed = self.folder / ("whole-" + form), self.folder / ("killed-" + form)
+            config = self.pipelines("[noop]")
+            args = ["export", "p", "--config", config, "--batch-size", "7", "--format", form]
+            mill(*args, "--quiet", "--to", str(whole))
+            killed.mkdir()
+            (killed / ".begun").touch()  # and what such a run leaves
+            (killed / name).write_text("half a head")
+            mill(*args, "--quiet", "--to", str(killed))
+            names = sorted(path.name for path in whole.iterdir())
+            self.assertEqual(sorted(path.name for path in killed.iterdir()), names)
+            self.assertEqual((killed / name).read_bytes(), (whole / name).read_bytes())
+
     def test_options_that_do_not_fit_are_refused(self):
         for args, expected in [
             (["--format", "zip"], "--format: expected npy, webdataset or arrow"),
