@@ -10,7 +10,14 @@
 #include "sources/identity.h"
 #include "sources/zip.h"
 
-enum { HASHED_AT_ONCE = 1 << 20 };
+enum {
+    HASHED_AT_ONCE = 1 << 20,
+    // A row so small costs less than the system call that reads it: files with such rows are kept
+    // in memory, up to a size.
+    KEPT_ROW_BYTES_MAX = 32,
+    KEPT_FILE_BYTES_MAX = 64 << 20,
+    ROWS_AHEAD = 32, // shuffled rows lie anywhere: asked for so far ahead, they come side by side
+};
 
 struct array { // one file, one component
     struct bm_file file;
@@ -131,6 +138,23 @@ static enum bm_status array_find_member(const struct bm_zip *zip, struct array *
     return status;
 }
 
+static enum bm_status array_keep(struct array *array, struct bm_error *err)
+{
+    if (array->content.data != NULL || array->row_bytes > KEPT_ROW_BYTES_MAX ||
+        array->file_bytes > KEPT_FILE_BYTES_MAX)
+        return BM_OK;
+    struct bm_content content = {.data = malloc(array->file_bytes + 1), .size = array->file_bytes};
+    if (content.data == NULL)
+        return array_no_memory(array->file.name, err);
+    enum bm_status status =
+        bm_file_read(&array->file, array->begin, content.data, content.size, err);
+    if (status == BM_OK)
+        array->content = content;
+    else
+        free(content.data);
+    return status;
+}
+
 // `member` of an archive, or NULL.
 static enum bm_status array_open(const struct bm_array_format *format, struct array *array,
                                  const char *directory, const char *path, const char *member,
@@ -144,6 +168,8 @@ static enum bm_status array_open(const struct bm_array_format *format, struct ar
         status = array_parse_header(format, array, err);
     if (status == BM_OK)
         status = array_check_size(array, err);
+    if (status == BM_OK)
+        status = array_keep(array, err);
     return status;
 }
 
@@ -332,6 +358,9 @@ static enum bm_status array_read(const struct array *array, const struct bm_batc
         uint64_t offset = array->header.data_offset + items[row] * array->row_bytes;
         uint64_t size = run * array->row_bytes;
         enum bm_status status = BM_OK;
+        if (array->content.data != NULL && row + ROWS_AHEAD < batch->nitems)
+            __builtin_prefetch(array->content.data + array->header.data_offset +
+                               items[row + ROWS_AHEAD] * array->row_bytes);
         if (array->content.data != NULL)
             memcpy(to, array->content.data + offset, size);
         else

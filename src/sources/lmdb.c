@@ -219,7 +219,7 @@ static enum bm_status lmdb_open(const void *config_, const char *directory, cons
     bm_buffer_init(&source->keys);
     bm_buffer_init(&source->ends);
     enum bm_status status = schema_append(source, config->component, err);
-    if (status == BM_OK && source->with_keys)
+    if (status == BM_OK && config->key != NULL)
         status = schema_append(source, config->key, err);
     if (status == BM_OK)
         status = environment_open(source, config, directory, where, err);
@@ -276,7 +276,7 @@ static enum bm_status lmdb_read(const struct bm_source *base, struct bm_batch *b
 {
     const struct lmdb_source *source = (const struct lmdb_source *)base;
     MDB_txn *transaction;
-    MDB_val *rows = malloc((batch->nitems + 1) * sizeof rows[0]);
+    MDB_val *rows = calloc(batch->nitems + 1, sizeof rows[0]);
     if (rows == NULL)
         return no_memory(NULL, err);
     int code = mdb_txn_begin(source->environment, NULL, MDB_RDONLY, &transaction);

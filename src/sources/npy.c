@@ -239,7 +239,7 @@ const struct bm_source_type bm_npy_source = {
     .name = "npy",
     .doc = "Arrays that numpy.save() wrote, in C order and of little-endian numbers; the first "
            "axis counts the items. Rows are read when they are asked for, so a file may be larger "
-           "than memory.",
+           "than memory; files up to 64 MiB with rows of at most 32 bytes are kept in it.",
     .params = bm_array_params,
     .nparams = BM_ARRAY_NPARAMS,
     .config_bytes = sizeof(struct bm_array_config),

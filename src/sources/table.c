@@ -111,6 +111,9 @@ void bm_table_close(struct bm_source *base)
 
 // ---- Reading ----
 
+// Shuffled rows lie anywhere in memory: asked for this many rows ahead, they come side by side.
+enum { ROWS_AHEAD = 32 };
+
 static void column_read_dense(const struct bm_column *column, const struct bm_batch *batch,
                               unsigned char *to)
 {
@@ -119,6 +122,8 @@ static void column_read_dense(const struct bm_column *column, const struct bm_ba
     for (uint64_t row = 0; row < batch->nitems; row += run) {
         for (run = 1; row + run < batch->nitems && items[row + run] == items[row] + run;)
             run++;
+        if (row + ROWS_AHEAD < batch->nitems)
+            __builtin_prefetch(column->values + items[row + ROWS_AHEAD] * column->item_bytes);
         memcpy(to, column->values + items[row] * column->item_bytes, run * column->item_bytes);
         to += run * column->item_bytes;
     }

@@ -233,7 +233,7 @@ bool bm_tf_next_int64(struct bm_tf_values *values, int64_t *ret_value)
 
 bool bm_tf_next_float(struct bm_tf_values *values, float *ret_value)
 {
-    struct field field;
+    struct field field = {0};
     if (!values_next(values, WIRE_32, &field))
         return false;
     const unsigned char *from = field.bytes.at;

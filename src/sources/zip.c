@@ -177,11 +177,12 @@ static enum bm_status entries_read(const struct bm_file *file, const struct dire
 {
     unsigned char *bytes = malloc(directory->size_bytes + 1);
     zip->members = calloc(directory->nmembers + 1, sizeof zip->members[0]);
-    enum bm_status status = BM_OK;
-    if (bytes == NULL || zip->members == NULL)
-        status = zip_no_memory(file, err);
-    else
-        status = bm_file_read(file, directory->offset, bytes, directory->size_bytes, err);
+    if (bytes == NULL || zip->members == NULL) {
+        free(bytes);
+        return zip_no_memory(file, err);
+    }
+    enum bm_status status =
+        bm_file_read(file, directory->offset, bytes, directory->size_bytes, err);
     for (uint64_t at = 0; zip->n < directory->nmembers && status == BM_OK;) {
         uint64_t used = 0;
         status = entry_read(file, bytes + at, directory->size_bytes - at, &zip->members[zip->n],
@@ -290,7 +291,7 @@ static enum bm_status member_inflate(const struct bm_file *file, const unsigned 
 enum bm_status bm_zip_load(const struct bm_file *file, const struct bm_zip_member *member,
                            struct bm_content *ret_content, struct bm_error *err)
 {
-    uint64_t offset;
+    uint64_t offset = 0;
     if (member->size_bytes > BM_FILE_LOAD_MAX)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, file->name,
                        "expected at most %" PRIu64 " bytes in a compressed member, got %" PRIu64
@@ -304,10 +305,12 @@ enum bm_status bm_zip_load(const struct bm_file *file, const struct bm_zip_membe
         return status;
     unsigned char *packed = malloc(member->packed_bytes + 1);
     char *data = malloc(member->size_bytes + 1);
-    if (packed == NULL || data == NULL)
-        status = zip_no_memory(file, err);
-    if (status == BM_OK)
-        status = bm_file_read(file, offset, packed, member->packed_bytes, err);
+    if (packed == NULL || data == NULL) {
+        free(packed);
+        free(data);
+        return zip_no_memory(file, err);
+    }
+    status = bm_file_read(file, offset, packed, member->packed_bytes, err);
     if (status == BM_OK)
         status = member_inflate(file, packed, member, data, err);
     free(packed);

@@ -236,13 +236,28 @@ static void bad_parameters_are_errors_that_name_them(void **state)
 static void a_file_that_shrinks_after_open_is_an_error_at_the_item_not_a_crash(void **state)
 {
     (void)state;
-    write_npy("a.npy", NUMBERS_DICT, numbers, sizeof numbers);
+    static const int16_t wide[3 * 20]; // rows of 40 bytes, which are not kept in memory
+    write_npy("a.npy", "{'descr': '<i2', 'fortran_order': False, 'shape': (3, 20), }", wide,
+              sizeof wide);
     open_ok("npy: {path: a.npy}");
-    assert_int_equal(truncate(source_fixture_path(&fixture, "a.npy"), 128 + 6), 0);
+    assert_int_equal(truncate(source_fixture_path(&fixture, "a.npy"), 128 + 60), 0);
     assert_int_equal(source_fixture_read(&fixture, (uint64_t[]){0}, 1), BM_OK);
     assert_int_equal(source_fixture_read(&fixture, (uint64_t[]){0, 2, 1}, 3), BM_DATA_LOSS);
     assert_int_equal(fixture.failed_row, 1);
     assert_non_null(strstr(fixture.error.where, "a.npy"));
+}
+
+static void small_files_of_short_rows_are_kept_in_memory(void **state)
+{
+    (void)state;
+    static const uint64_t items[] = {2, 0, 1};
+    write_npy("a.npy", NUMBERS_DICT, numbers, sizeof numbers);
+    open_ok("npy: {path: a.npy}");
+    assert_int_equal(truncate(source_fixture_path(&fixture, "a.npy"), 0), 0);
+    assert_int_equal(source_fixture_read(&fixture, items, 3), BM_OK);
+    const int16_t *values = source_fixture_values(&fixture, "x");
+    assert_int_equal(values[0], 5);
+    assert_int_equal(values[5], 4);
 }
 
 static void the_identity_is_of_the_values_or_of_the_id(void **state)
@@ -343,6 +358,7 @@ int main(void)
         TEST(headers_that_mean_something_else_are_refused_with_the_reason),
         TEST(bad_parameters_are_errors_that_name_them),
         TEST(a_file_that_shrinks_after_open_is_an_error_at_the_item_not_a_crash),
+        TEST(small_files_of_short_rows_are_kept_in_memory),
         TEST(the_identity_is_of_the_values_or_of_the_id),
         TEST(every_truncation_is_an_error),
         TEST(every_changed_byte_is_survived),

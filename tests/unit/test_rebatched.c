@@ -258,8 +258,8 @@ static void its_memory_is_part_of_the_batchs(void **state)
     uint64_t plain = bm_pipeline_batch_bytes(fixture.pipeline, 100);
     run("[noop, rebatch: {from: 10}]", NITEMS);
     assert_in_range(bm_pipeline_batch_bytes(fixture.pipeline, 100) - plain,
-                    100 * (4 + 16) + 10 * sizeof(struct bm_work),
-                    100 * (4 + 16) + 20 * (sizeof(struct bm_work) + 1024));
+                    UINT64_C(100) * (4 + 16) + 10 * sizeof(struct bm_work),
+                    UINT64_C(100) * (4 + 16) + 20 * (sizeof(struct bm_work) + 1024));
 }
 
 int main(void)

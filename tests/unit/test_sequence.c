@@ -182,7 +182,7 @@ static void the_longest_of_the_batch_gives_the_length(void **state)
     run("[noop, pad_sequence: {component: rows, longest: true, value: -1}]", 4);
     assert_offsets("rows", four_offsets, 4);
     const float *values = action_fixture_values(&fixture, "rows");
-    assert_memory_equal(values + 3 * 4 * 2, last, sizeof last);
+    assert_memory_equal(values + (size_t)3 * 4 * 2, last, sizeof last);
 }
 
 static void the_longest_is_rounded_up_and_bounded(void **state)

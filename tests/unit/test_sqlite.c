@@ -232,7 +232,7 @@ static void *read_some(void *wrong_)
         struct bm_batch batch;
         int64_t failed = -1;
         for (uint64_t i = 0; i < ROWS; i++)
-            items[i] = (i * 769 + round * 31) % MANY;
+            items[i] = (i * 769 + (uint64_t)round * 31) % MANY;
         if (bm_batch_init(&batch, &source->schema, items, epochs, ROWS, NULL) != BM_OK ||
             bm_batch_alloc(&batch, 0, NULL) != BM_OK ||
             source->type->read(source, &batch, &failed, NULL) != BM_OK) {
