@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             continue;
         const struct bm_source *source = bm_source_get(ref);
         // No row takes less than a bit, and LZ4 packs 255 bytes into one.
-        BM_ASSERT(source->nitems <= 2 * 8 * 255 * size);
+        BM_ASSERT(source->nitems <= UINT64_C(2) * 8 * 255 * size);
         uint64_t nitems = source->nitems < FUZZ_ITEMS_MAX ? source->nitems : FUZZ_ITEMS_MAX;
         for (uint64_t item = 0; item < nitems; item++)
             items[item] = item % 3 == 0 ? source->nitems - 1 - item : item;

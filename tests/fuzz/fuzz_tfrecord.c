@@ -32,7 +32,8 @@ static void components_read(const struct fuzz_file *file, const char *component)
 
 static void file_read(const void *data, size_t size)
 {
-    static const char *const alone[] = {COMPONENTS, "{x: {dtype: float16, ragged: true}}",
+    static const char all[] = COMPONENTS;
+    static const char *const alone[] = {all, "{x: {dtype: float16, ragged: true}}",
                                         "{label: {dtype: bool}}", "{name: {dtype: bytes}}",
                                         "{tail: {dtype: uint64, ragged: true, shape: 3}}"};
     struct fuzz_file file;
