@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from test_cli import WithFolder, jsonl, mill
+from test_cli import ROOT, WithFolder, jsonl, mill
 
 
 class Batches(WithFolder):
@@ -57,6 +57,21 @@ class Batches(WithFolder):
         parts = jsonl(*args, "--config", self.pipelines(chain % "{rebatch: {from: 7}}, ", n=1000))
         self.assertEqual(len(whole), 16)
         self.assertEqual(parts, whole)
+
+
+class Examples(unittest.TestCase):
+    def test_every_pipeline_of_every_example_gives_batches(self):
+        configs = sorted((ROOT / "examples").glob("*/pipelines.yaml"))
+        configs.remove(ROOT / "examples/plugin/pipelines.yaml")  # plugin.sh builds and tries it
+        self.assertGreaterEqual(len(configs), 4)
+        for config in configs:
+            listed = mill("list", "--config", str(config)).stdout.splitlines()[1:]
+            self.assertTrue(listed)
+            for line in listed:
+                name = line.split()[0]
+                args = ["--config", str(config), "--batch-size", "4", "--n-iters", "2"]
+                with self.subTest(example=config.parent.name, pipeline=name):
+                    self.assertEqual(len(jsonl(name, *args, "--shuffle", "3")), 2)
 
 
 if __name__ == "__main__":
