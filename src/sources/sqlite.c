@@ -178,10 +178,10 @@ static enum bm_dtype dtype_declared(const char *declared)
     static const struct {
         const char *part; // SQLite's rules of affinity, and the two words that it knows not
         enum bm_dtype dtype;
-    } rules[] = {{"BOOL", BM_BOOL},   {"INT", BM_INT64},    {"CHAR", BM_STRING},
-                 {"CLOB", BM_STRING}, {"TEXT", BM_STRING},  {"DATE", BM_STRING},
-                 {"BLOB", BM_BYTES},  {"REAL", BM_FLOAT64}, {"FLOA", BM_FLOAT64},
-                 {"DOUB", BM_FLOAT64}};
+    } rules[] = {{"BOOL", BM_BOOL},     {"INT", BM_INT64},    {"CHAR", BM_STRING},
+                 {"CLOB", BM_STRING},   {"TEXT", BM_STRING},  {"DATE", BM_STRING},
+                 {"BLOB", BM_BYTES},    {"REAL", BM_FLOAT64}, {"FLOA", BM_FLOAT64},
+                 {"DOUBLE", BM_FLOAT64}};
     for (unsigned i = 0; declared != NULL && i < sizeof rules / sizeof rules[0]; i++) {
         if (strcasestr(declared, rules[i].part) != NULL)
             return rules[i].dtype;

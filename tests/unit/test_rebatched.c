@@ -95,7 +95,7 @@ static void what_is_per_item_comes_to_the_same_bytes(void **state)
     give();
     static float noisy[FOUR_TIMES];
     static uint64_t items[FOUR_TIMES];
-    static const char *const froms[] = {"1", "2", "3", "7", "100"};
+    static const char *const sizes[] = {"1", "2", "3", "7", "100"};
     run("[{repeat: {times: 4}}, {filter: {component: x, max: 35}, probability: 0.5}, {add_noise: "
         "{components: x, std: 1}}]",
         NITEMS);
@@ -103,12 +103,12 @@ static void what_is_per_item_comes_to_the_same_bytes(void **state)
     assert_in_range(n, 1, FOUR_TIMES - 1);
     memcpy(noisy, action_fixture_values(&fixture, "x"), n * sizeof noisy[0]);
     memcpy(items, fixture.work.items, n * sizeof items[0]);
-    for (unsigned i = 0; i < COUNT(froms); i++) {
+    for (unsigned i = 0; i < COUNT(sizes); i++) {
         char yaml[256];
         snprintf(yaml, sizeof yaml,
                  "[{repeat: {times: 4}}, {filter: {component: x, max: 35}, probability: 0.5}, "
                  "{add_noise: {components: x, std: 1}}, {rebatch: {from: %s}}]",
-                 froms[i]);
+                 sizes[i]);
         run(yaml, NITEMS);
         assert_int_equal(fixture.work.batch.nitems, n);
         assert_memory_equal(action_fixture_values(&fixture, "x"), noisy, n * sizeof noisy[0]);
