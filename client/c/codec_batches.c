@@ -14,7 +14,7 @@ enum { REPLY_NEXT_BATCHES = 15 };
 // ---- A tensor ----
 
 struct tensor_view { // as it stands in the message
-    struct wire name, offsets, data;
+    struct bm_wire name, offsets, data;
     uint64_t dtype, ragged;
     unsigned ndim; // BATCHMILL_NDIM_MAX + 1: too many
     uint64_t shape[BATCHMILL_NDIM_MAX];
@@ -29,22 +29,22 @@ static void shape_add(struct tensor_view *view, uint64_t length)
         view->ndim++;
 }
 
-static bool place_walk(struct wire wire, struct bm_client_place *ret)
+static bool place_walk(struct bm_wire wire, struct bm_client_place *ret)
 {
     struct bm_client_place place = {.given = true};
-    struct wire_field field;
-    while (wire_next(&wire, &field)) {
+    struct bm_wire_field field;
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_VARINT):
+        case BM_WIRE_TAG(1, BM_WIRE_VARINT):
             place.fd = (uint32_t)field.value;
             break;
-        case WIRE_TAG(2, WIRE_VARINT):
+        case BM_WIRE_TAG(2, BM_WIRE_VARINT):
             place.offset = field.value;
             break;
-        case WIRE_TAG(3, WIRE_VARINT):
+        case BM_WIRE_TAG(3, BM_WIRE_VARINT):
             place.size_bytes = field.value;
             break;
-        case WIRE_TAG(4, WIRE_64):
+        case BM_WIRE_TAG(4, BM_WIRE_64):
             place.block = field.value;
             break;
         default:
@@ -55,38 +55,38 @@ static bool place_walk(struct wire wire, struct bm_client_place *ret)
     return !wire.broken;
 }
 
-static bool tensor_walk(struct wire wire, struct tensor_view *ret)
+static bool tensor_walk(struct bm_wire wire, struct tensor_view *ret)
 {
     struct tensor_view view = {0};
-    struct wire_field field;
+    struct bm_wire_field field;
     uint64_t length;
-    while (wire_next(&wire, &field)) {
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_BYTES):
+        case BM_WIRE_TAG(1, BM_WIRE_BYTES):
             view.name = field.bytes;
             break;
-        case WIRE_TAG(2, WIRE_VARINT):
+        case BM_WIRE_TAG(2, BM_WIRE_VARINT):
             view.dtype = field.value;
             break;
-        case WIRE_TAG(3, WIRE_BYTES):
-            while (field.bytes.at < field.bytes.stop && wire_varint(&field.bytes, &length))
+        case BM_WIRE_TAG(3, BM_WIRE_BYTES):
+            while (field.bytes.at < field.bytes.stop && bm_wire_varint(&field.bytes, &length))
                 shape_add(&view, length);
             if (field.bytes.broken)
                 return false;
             break;
-        case WIRE_TAG(3, WIRE_VARINT):
+        case BM_WIRE_TAG(3, BM_WIRE_VARINT):
             shape_add(&view, field.value);
             break;
-        case WIRE_TAG(4, WIRE_VARINT):
+        case BM_WIRE_TAG(4, BM_WIRE_VARINT):
             view.ragged = field.value;
             break;
-        case WIRE_TAG(6, WIRE_BYTES):
+        case BM_WIRE_TAG(6, BM_WIRE_BYTES):
             view.offsets = field.bytes;
             break;
-        case WIRE_TAG(8, WIRE_BYTES):
+        case BM_WIRE_TAG(8, BM_WIRE_BYTES):
             view.data = field.bytes;
             break;
-        case WIRE_TAG(9, WIRE_BYTES):
+        case BM_WIRE_TAG(9, BM_WIRE_BYTES):
             if (!place_walk(field.bytes, &view.place))
                 return false;
             break;
@@ -98,14 +98,14 @@ static bool tensor_walk(struct wire wire, struct tensor_view *ret)
     return !wire.broken;
 }
 
-static bool view_aligned(const struct wire *view)
+static bool view_aligned(const struct bm_wire *view)
 {
     return (uintptr_t)view->at % BM_CLIENT_ALIGNMENT == 0;
 }
 
-static size_t copy_bytes(const struct wire *view) // what it takes to have it aligned
+static size_t copy_bytes(const struct bm_wire *view) // what it takes to have it aligned
 {
-    return view_aligned(view) ? 0 : (size_t)bm_size_align(wire_size(view), BM_CLIENT_ALIGNMENT);
+    return view_aligned(view) ? 0 : (size_t)bm_size_align(bm_wire_size(view), BM_CLIENT_ALIGNMENT);
 }
 
 static bool offsets_good(const uint64_t *offsets, size_t nitems, uint64_t nrows)
@@ -123,7 +123,7 @@ static enum batchmill_code tensor_check(const struct tensor_view *view, size_t n
                                         struct batchmill_error *error)
 {
     char name[BM_NAME_MAX + 2]; // one more, so that a longer one is refused and not cut
-    wire_text(&view->name, name, sizeof name);
+    bm_wire_text(&view->name, name, sizeof name);
     if (!bm_name_valid(name))
         return wire_unreadable(error, "expected a tensor's name, got \"%s\"", name);
     if (view->dtype < BM_BOOL || view->dtype > BM_STRING)
@@ -138,14 +138,14 @@ static enum batchmill_code tensor_check(const struct tensor_view *view, size_t n
         if (!bm_size_mul(bytes, view->shape[i], &bytes))
             return wire_unreadable(error, "%s.shape: expected at most 2^64 bytes, got more", name);
     }
-    uint64_t got = view->place.given ? view->place.size_bytes : wire_size(&view->data);
+    uint64_t got = view->place.given ? view->place.size_bytes : bm_wire_size(&view->data);
     if (bytes != got)
         return wire_unreadable(error, "%s.data: expected %llu bytes, got %llu", name,
                                (unsigned long long)bytes, (unsigned long long)got);
     size_t offsets_bytes = view->ragged ? (nitems + 1) * sizeof(uint64_t) : 0;
-    if (wire_size(&view->offsets) != offsets_bytes)
+    if (bm_wire_size(&view->offsets) != offsets_bytes)
         return wire_unreadable(error, "%s.offsets: expected %zu bytes, got %zu", name,
-                               offsets_bytes, wire_size(&view->offsets));
+                               offsets_bytes, bm_wire_size(&view->offsets));
     if (!view->ragged && view->shape[0] != nitems)
         return wire_unreadable(error, "%s.shape: expected %zu items, got %llu", name, nitems,
                                (unsigned long long)view->shape[0]);
@@ -162,7 +162,7 @@ struct batch_view { // as it stands in the message, and what it takes
 };
 
 // How many numbers are in a packed field: those bytes that end one.
-static size_t packed_count(const struct wire *wire)
+static size_t packed_count(const struct bm_wire *wire)
 {
     size_t n = 0;
     for (const unsigned char *at = wire->at; at < wire->stop; at++)
@@ -170,40 +170,40 @@ static size_t packed_count(const struct wire *wire)
     return n;
 }
 
-static enum batchmill_code batch_measure(struct wire wire, struct batch_view *ret,
+static enum batchmill_code batch_measure(struct bm_wire wire, struct batch_view *ret,
                                          struct batchmill_error *error)
 {
     struct batch_view view = {0};
     struct tensor_view tensor;
-    struct wire_field field;
-    while (wire_next(&wire, &field)) {
+    struct bm_wire_field field;
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_VARINT):
+        case BM_WIRE_TAG(1, BM_WIRE_VARINT):
             view.seq = field.value;
             break;
-        case WIRE_TAG(2, WIRE_VARINT):
+        case BM_WIRE_TAG(2, BM_WIRE_VARINT):
             view.epoch = field.value;
             break;
-        case WIRE_TAG(3, WIRE_VARINT):
+        case BM_WIRE_TAG(3, BM_WIRE_VARINT):
             view.outcome = field.value;
             break;
-        case WIRE_TAG(4, WIRE_BYTES):
+        case BM_WIRE_TAG(4, BM_WIRE_BYTES):
             view.nitems += packed_count(&field.bytes);
             break;
-        case WIRE_TAG(4, WIRE_VARINT):
+        case BM_WIRE_TAG(4, BM_WIRE_VARINT):
             view.nitems++;
             break;
-        case WIRE_TAG(5, WIRE_BYTES):
+        case BM_WIRE_TAG(5, BM_WIRE_BYTES):
             view.has_error = true;
             break;
-        case WIRE_TAG(6, WIRE_BYTES):
+        case BM_WIRE_TAG(6, BM_WIRE_BYTES):
             view.nspans++;
             break;
-        case WIRE_TAG(15, WIRE_BYTES):
+        case BM_WIRE_TAG(15, BM_WIRE_BYTES):
             if (!tensor_walk(field.bytes, &tensor))
                 return wire_unreadable(error, "it holds a broken tensor");
             view.ntensors++;
-            view.names += wire_size(&tensor.name) + 1;
+            view.names += bm_wire_size(&tensor.name) + 1;
             view.copies += copy_bytes(&tensor.offsets) + copy_bytes(&tensor.data);
             view.has_places |= tensor.place.given;
             break;
@@ -243,29 +243,29 @@ static enum batchmill_code batch_check(const struct batch_view *view, uint64_t s
     return BATCHMILL_OK;
 }
 
-static bool error_fill(struct wire wire, uint64_t seq, struct batchmill_error *to)
+static bool error_fill(struct bm_wire wire, uint64_t seq, struct batchmill_error *to)
 {
-    struct wire_field field;
+    struct bm_wire_field field;
     *to = (struct batchmill_error){.code = BATCHMILL_UNKNOWN, .has_batch = true, .seq = seq};
-    while (wire_next(&wire, &field)) {
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_VARINT):
+        case BM_WIRE_TAG(1, BM_WIRE_VARINT):
             to->code = wire_code(field.value);
             break;
-        case WIRE_TAG(2, WIRE_BYTES):
-            wire_text(&field.bytes, to->pipeline, sizeof to->pipeline);
+        case BM_WIRE_TAG(2, BM_WIRE_BYTES):
+            bm_wire_text(&field.bytes, to->pipeline, sizeof to->pipeline);
             break;
-        case WIRE_TAG(3, WIRE_BYTES):
-            wire_text(&field.bytes, to->action, sizeof to->action);
+        case BM_WIRE_TAG(3, BM_WIRE_BYTES):
+            bm_wire_text(&field.bytes, to->action, sizeof to->action);
             break;
-        case WIRE_TAG(5, WIRE_VARINT):
+        case BM_WIRE_TAG(5, BM_WIRE_VARINT):
             to->has_item = field.value != 0;
             break;
-        case WIRE_TAG(6, WIRE_VARINT):
+        case BM_WIRE_TAG(6, BM_WIRE_VARINT):
             to->item = field.value;
             break;
-        case WIRE_TAG(7, WIRE_BYTES):
-            wire_text(&field.bytes, to->text, sizeof to->text);
+        case BM_WIRE_TAG(7, BM_WIRE_BYTES):
+            bm_wire_text(&field.bytes, to->text, sizeof to->text);
             break;
         default:
             break;
@@ -274,25 +274,25 @@ static bool error_fill(struct wire wire, uint64_t seq, struct batchmill_error *t
     return !wire.broken;
 }
 
-static bool span_fill(struct wire wire, struct batchmill_span *to)
+static bool span_fill(struct bm_wire wire, struct batchmill_span *to)
 {
-    struct wire_field field;
+    struct bm_wire_field field;
     *to = (struct batchmill_span){0};
-    while (wire_next(&wire, &field)) {
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_64):
+        case BM_WIRE_TAG(1, BM_WIRE_64):
             to->queued_ns = field.value;
             break;
-        case WIRE_TAG(2, WIRE_64):
+        case BM_WIRE_TAG(2, BM_WIRE_64):
             to->parked_ns = field.value;
             break;
-        case WIRE_TAG(3, WIRE_64):
+        case BM_WIRE_TAG(3, BM_WIRE_64):
             to->started_ns = field.value;
             break;
-        case WIRE_TAG(4, WIRE_64):
+        case BM_WIRE_TAG(4, BM_WIRE_64):
             to->ended_ns = field.value;
             break;
-        case WIRE_TAG(5, WIRE_VARINT):
+        case BM_WIRE_TAG(5, BM_WIRE_VARINT):
             to->worker = (unsigned)field.value;
             break;
         default:
@@ -356,17 +356,17 @@ static bool batch_alloc(const struct batch_view *view, struct batch_fill *ret)
     return true;
 }
 
-static const void *bytes_aligned(struct batch_fill *fill, const struct wire *view)
+static const void *bytes_aligned(struct batch_fill *fill, const struct bm_wire *view)
 {
     if (view_aligned(view))
         return view->at;
     unsigned char *copy = fill->copies;
-    memcpy(copy, view->at, wire_size(view));
+    memcpy(copy, view->at, bm_wire_size(view));
     fill->copies += copy_bytes(view);
     return copy;
 }
 
-static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wire *wire,
+static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct bm_wire *wire,
                                        struct batchmill_error *error)
 {
     struct tensor_view view = {0};
@@ -377,15 +377,15 @@ static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wir
     if (fill->places != NULL)
         fill->places[fill->ntensors] = view.place;
     struct batchmill_tensor *tensor = &fill->tensors[fill->ntensors++];
-    size_t name_size = wire_size(&view.name) + 1;
-    wire_text(&view.name, fill->names, name_size);
+    size_t name_size = bm_wire_size(&view.name) + 1;
+    bm_wire_text(&view.name, fill->names, name_size);
     *tensor = (struct batchmill_tensor){
         .name = fill->names,
         .dtype = (enum batchmill_dtype)view.dtype,
         .ndim = view.ndim,
         .ragged = view.ragged != 0,
         .data = view.place.given ? NULL : bytes_aligned(fill, &view.data),
-        .size_bytes = view.place.given ? view.place.size_bytes : wire_size(&view.data),
+        .size_bytes = view.place.given ? view.place.size_bytes : bm_wire_size(&view.data),
     };
     memcpy(tensor->shape, view.shape, sizeof tensor->shape);
     fill->names += name_size;
@@ -398,29 +398,29 @@ static enum batchmill_code tensor_fill(struct batch_fill *fill, const struct wir
     return BATCHMILL_OK;
 }
 
-static enum batchmill_code batch_fill(struct batch_fill *fill, struct wire wire,
+static enum batchmill_code batch_fill(struct batch_fill *fill, struct bm_wire wire,
                                       struct batchmill_error *error)
 {
-    struct wire_field field;
+    struct bm_wire_field field;
     bool good = true;
-    while (good && wire_next(&wire, &field)) {
+    while (good && bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(4, WIRE_BYTES):
+        case BM_WIRE_TAG(4, BM_WIRE_BYTES):
             while (field.bytes.at < field.bytes.stop && good) {
-                good = wire_varint(&field.bytes, &fill->items[fill->nitems]);
+                good = bm_wire_varint(&field.bytes, &fill->items[fill->nitems]);
                 fill->nitems++;
             }
             break;
-        case WIRE_TAG(4, WIRE_VARINT):
+        case BM_WIRE_TAG(4, BM_WIRE_VARINT):
             fill->items[fill->nitems++] = field.value;
             break;
-        case WIRE_TAG(5, WIRE_BYTES):
+        case BM_WIRE_TAG(5, BM_WIRE_BYTES):
             good = error_fill(field.bytes, fill->batch->seq, fill->error);
             break;
-        case WIRE_TAG(6, WIRE_BYTES):
+        case BM_WIRE_TAG(6, BM_WIRE_BYTES):
             good = span_fill(field.bytes, &fill->spans[fill->nspans++]);
             break;
-        case WIRE_TAG(15, WIRE_BYTES): {
+        case BM_WIRE_TAG(15, BM_WIRE_BYTES): {
             enum batchmill_code code = tensor_fill(fill, &field.bytes, error);
             if (code != BATCHMILL_OK)
                 return code;
@@ -433,7 +433,7 @@ static enum batchmill_code batch_fill(struct batch_fill *fill, struct wire wire,
     return good ? BATCHMILL_OK : wire_unreadable(error, "it holds a broken batch");
 }
 
-static enum batchmill_code batch_decode(struct wire wire, uint64_t seq, bool same_host,
+static enum batchmill_code batch_decode(struct bm_wire wire, uint64_t seq, bool same_host,
                                         struct bm_client_batch **ret_batch,
                                         struct batchmill_error *error)
 {
@@ -463,34 +463,34 @@ enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,
                                           struct bm_client_batches *ret_batches,
                                           struct batchmill_error *error)
 {
-    struct wire body, wire, stream = {0};
+    struct bm_wire body, wire, stream = {0};
     enum batchmill_code code = wire_reply(bytes, size, REPLY_NEXT_BATCHES, &body, error);
     if (code != BATCHMILL_OK)
         return code;
     struct bm_client_batches batches = {.at = body.at, .stop = body.stop};
-    struct wire_field field;
+    struct bm_wire_field field;
     wire = body;
-    while (wire_next(&wire, &field)) {
+    while (bm_wire_next(&wire, &field)) {
         switch (field.tag) {
-        case WIRE_TAG(1, WIRE_BYTES):
+        case BM_WIRE_TAG(1, BM_WIRE_BYTES):
             stream = field.bytes;
             break;
-        case WIRE_TAG(2, WIRE_VARINT):
+        case BM_WIRE_TAG(2, BM_WIRE_VARINT):
             batches.first = field.value;
             break;
-        case WIRE_TAG(3, WIRE_VARINT):
+        case BM_WIRE_TAG(3, BM_WIRE_VARINT):
             batches.end = field.value != 0;
             break;
-        case WIRE_TAG(4, WIRE_VARINT):
+        case BM_WIRE_TAG(4, BM_WIRE_VARINT):
             batches.end_seq = field.value;
             break;
-        case WIRE_TAG(5, WIRE_VARINT):
+        case BM_WIRE_TAG(5, BM_WIRE_VARINT):
             batches.stopped = field.value != 0;
             break;
-        case WIRE_TAG(6, WIRE_VARINT):
+        case BM_WIRE_TAG(6, BM_WIRE_VARINT):
             batches.window = field.value;
             break;
-        case WIRE_TAG(15, WIRE_BYTES):
+        case BM_WIRE_TAG(15, BM_WIRE_BYTES):
             batches.nbatches++;
             break;
         default:
@@ -499,10 +499,10 @@ enum batchmill_code bm_client_decode_next(const void *bytes, size_t size,
     }
     if (wire.broken)
         return wire_unreadable(error, "it is no message batchmill.v1.NextBatchesReply");
-    if (wire_size(&stream) > BM_CLIENT_ID_MAX)
+    if (bm_wire_size(&stream) > BM_CLIENT_ID_MAX)
         return wire_unreadable(error, "stream: expected at most %d bytes, got %zu",
-                               BM_CLIENT_ID_MAX, wire_size(&stream));
-    wire_text(&stream, batches.stream, sizeof batches.stream);
+                               BM_CLIENT_ID_MAX, bm_wire_size(&stream));
+    bm_wire_text(&stream, batches.stream, sizeof batches.stream);
     batches.seq = batches.first;
     *ret_batches = batches;
     return BATCHMILL_OK;
@@ -512,10 +512,10 @@ enum batchmill_code bm_client_next_of(struct bm_client_batches *batches,
                                       struct bm_client_batch **ret_batch,
                                       struct batchmill_error *error)
 {
-    struct wire wire = {.at = batches->at, .stop = batches->stop};
-    struct wire_field field;
-    while (wire_next(&wire, &field)) {
-        if (field.tag != WIRE_TAG(15, WIRE_BYTES))
+    struct bm_wire wire = {.at = batches->at, .stop = batches->stop};
+    struct bm_wire_field field;
+    while (bm_wire_next(&wire, &field)) {
+        if (field.tag != BM_WIRE_TAG(15, BM_WIRE_BYTES))
             continue;
         enum batchmill_code code =
             batch_decode(field.bytes, batches->seq, batches->same_host, ret_batch, error);

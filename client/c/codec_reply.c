@@ -28,16 +28,16 @@ static void *reply_unpack(const ProtobufCMessageDescriptor *type, const void *by
                           uint32_t number, enum batchmill_code *ret_code,
                           struct batchmill_error *error)
 {
-    struct wire body;
+    struct bm_wire body;
     *ret_code = wire_reply(bytes, size, number, &body, error);
     if (*ret_code != BATCHMILL_OK)
         return NULL;
-    if (wire_size(&body) > BM_CLIENT_SMALL_REPLY_MAX) {
+    if (bm_wire_size(&body) > BM_CLIENT_SMALL_REPLY_MAX) {
         *ret_code = wire_unreadable(error, "expected at most %d bytes, got %zu",
-                                    BM_CLIENT_SMALL_REPLY_MAX, wire_size(&body));
+                                    BM_CLIENT_SMALL_REPLY_MAX, bm_wire_size(&body));
         return NULL;
     }
-    void *message = protobuf_c_message_unpack(type, NULL, wire_size(&body), body.at);
+    void *message = protobuf_c_message_unpack(type, NULL, bm_wire_size(&body), body.at);
     if (message == NULL)
         *ret_code = wire_unreadable(error, "it is no message %s", type->name);
     return message;
@@ -60,8 +60,8 @@ static size_t text_bytes(const char *text)
 static const char *text_take(unsigned char **at, const char *text)
 {
     char *copy = block_take(at, strlen(text) + 1);
-    struct wire wire = wire_of(text, strlen(text));
-    wire_text(&wire, copy, strlen(text) + 1);
+    struct bm_wire wire = bm_wire_of(text, strlen(text));
+    bm_wire_text(&wire, copy, strlen(text) + 1);
     return copy;
 }
 
@@ -423,7 +423,7 @@ enum batchmill_code bm_client_decode_open(const void *bytes, size_t size,
 enum batchmill_code bm_client_decode_done(const void *bytes, size_t size,
                                           struct batchmill_error *error)
 {
-    struct wire body;
+    struct bm_wire body;
     return wire_reply(bytes, size, 0, &body, error);
 }
 
@@ -461,12 +461,12 @@ static void failure_fill(const Batchmill__V1__GetRunReply *reply, struct batchmi
         .seq = reply->failed_seq,
         .item = from->item,
     };
-    const struct wire text = wire_of(from->message, strlen(from->message));
-    const struct wire pipeline = wire_of(from->pipeline, strlen(from->pipeline));
-    const struct wire action = wire_of(from->action, strlen(from->action));
-    wire_text(&text, to->text, sizeof to->text);
-    wire_text(&pipeline, to->pipeline, sizeof to->pipeline);
-    wire_text(&action, to->action, sizeof to->action);
+    const struct bm_wire text = bm_wire_of(from->message, strlen(from->message));
+    const struct bm_wire pipeline = bm_wire_of(from->pipeline, strlen(from->pipeline));
+    const struct bm_wire action = bm_wire_of(from->action, strlen(from->action));
+    bm_wire_text(&text, to->text, sizeof to->text);
+    bm_wire_text(&pipeline, to->pipeline, sizeof to->pipeline);
+    bm_wire_text(&action, to->action, sizeof to->action);
 }
 
 static struct batchmill_run_result *result_new(const Batchmill__V1__GetRunReply *reply)
@@ -537,12 +537,13 @@ enum {
 
 bool bm_client_reply_altered(const void *bytes, size_t size)
 {
-    struct wire wire = wire_of(bytes, size);
-    struct wire_field field;
+    struct bm_wire wire = bm_wire_of(bytes, size);
+    struct bm_wire_field field;
     bool checked = false, refused = false;
-    while (wire_next(&wire, &field)) {
-        checked |= field.tag == WIRE_TAG(BM_CHECK_FIELD, WIRE_64) && field.value != 0;
-        refused |= field.tag == WIRE_TAG(1, WIRE_VARINT) && field.value == BATCHMILL_DATA_LOSS;
+    while (bm_wire_next(&wire, &field)) {
+        checked |= field.tag == BM_WIRE_TAG(BM_CHECK_FIELD, BM_WIRE_64) && field.value != 0;
+        refused |=
+            field.tag == BM_WIRE_TAG(1, BM_WIRE_VARINT) && field.value == BATCHMILL_DATA_LOSS;
     }
     if (size > CHECKED_BYTES_MAX && !wire.broken && !checked)
         return refused; // a long reply without one: hashing it would be in vain
@@ -596,8 +597,8 @@ enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
         ret_status->answered[i] = reply->answered[i];
     if (reply->connections != NULL)
         ret_status->connections = connections_of(reply->connections);
-    const struct wire version = wire_of(reply->version, strlen(reply->version));
-    wire_text(&version, ret_status->version, sizeof ret_status->version);
+    const struct bm_wire version = bm_wire_of(reply->version, strlen(reply->version));
+    bm_wire_text(&version, ret_status->version, sizeof ret_status->version);
     batchmill__v1__get_status_reply__free_unpacked(reply, NULL);
     return BATCHMILL_OK;
 }

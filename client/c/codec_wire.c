@@ -3,88 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool wire_varint(struct wire *wire, uint64_t *ret_value)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64 && wire->at < wire->stop; shift += 7) {
-        unsigned char byte = *wire->at++;
-        if (shift == 63 && byte > 1)
-            break; // more than 64 bits
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret_value = value;
-            return true;
-        }
-    }
-    wire->broken = true;
-    return false;
-}
-
-static bool wire_fixed(struct wire *wire, unsigned size, uint64_t *ret_value)
-{
-    if (wire_size(wire) < size)
-        return false;
-    uint64_t value = 0;
-    for (unsigned i = 0; i < size; i++)
-        value |= (uint64_t)*wire->at++ << (8 * i);
-    *ret_value = value;
-    return true;
-}
-
-static bool wire_bytes(struct wire *wire, struct wire *ret_bytes)
-{
-    uint64_t size = 0;
-    if (!wire_varint(wire, &size) || size > wire_size(wire))
-        return false;
-    *ret_bytes = wire_of(wire->at, (size_t)size);
-    wire->at += size;
-    return true;
-}
-
-bool wire_next(struct wire *wire, struct wire_field *ret_field)
-{
-    if (wire->broken || wire->at == wire->stop)
-        return false;
-    struct wire_field field = {0};
-    uint64_t tag = 0;
-    bool good = wire_varint(wire, &tag) && tag >> 3 >= 1 && tag <= UINT32_MAX;
-    if (good) {
-        field.tag = (uint32_t)tag;
-        switch (tag & 7) {
-        case WIRE_VARINT:
-            good = wire_varint(wire, &field.value);
-            break;
-        case WIRE_64:
-            good = wire_fixed(wire, 8, &field.value);
-            break;
-        case WIRE_32:
-            good = wire_fixed(wire, 4, &field.value);
-            break;
-        case WIRE_BYTES:
-            good = wire_bytes(wire, &field.bytes);
-            break;
-        default: // groups, which are no more in use
-            good = false;
-        }
-    }
-    if (!good) {
-        wire->broken = true;
-        return false;
-    }
-    *ret_field = field;
-    return true;
-}
-
-void wire_text(const struct wire *text, char *to, size_t size)
-{
-    size_t length = wire_size(text) < size ? wire_size(text) : size - 1;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = text->at[i];
-        to[i] = (char)(byte < 0x20 || byte == 0x7f ? '?' : byte);
-    }
-    to[length] = '\0';
-}
-
 enum batchmill_code wire_code(uint64_t value)
 {
     if (value >= BATCHMILL_CANCELLED && value <= BATCHMILL_UNAUTHENTICATED)
@@ -93,20 +11,20 @@ enum batchmill_code wire_code(uint64_t value)
 }
 
 enum batchmill_code wire_reply(const void *bytes, size_t size, uint32_t number,
-                               struct wire *ret_body, struct batchmill_error *error)
+                               struct bm_wire *ret_body, struct batchmill_error *error)
 {
     enum { FIRST_REPLY = 3, LAST_REPLY = 15 };
-    struct wire wire = wire_of(bytes, size), message = {0}, body = {0};
-    struct wire_field field;
+    struct bm_wire wire = bm_wire_of(bytes, size), message = {0}, body = {0};
+    struct bm_wire_field field;
     uint64_t code = 0;
     uint32_t got = 0;
-    while (wire_next(&wire, &field)) {
+    while (bm_wire_next(&wire, &field)) {
         uint32_t reply = field.tag >> 3;
-        if (field.tag == WIRE_TAG(1, WIRE_VARINT))
+        if (field.tag == BM_WIRE_TAG(1, BM_WIRE_VARINT))
             code = field.value;
-        else if (field.tag == WIRE_TAG(2, WIRE_BYTES))
+        else if (field.tag == BM_WIRE_TAG(2, BM_WIRE_BYTES))
             message = field.bytes;
-        else if ((field.tag & 7) == WIRE_BYTES && reply >= FIRST_REPLY && reply <= LAST_REPLY) {
+        else if ((field.tag & 7) == BM_WIRE_BYTES && reply >= FIRST_REPLY && reply <= LAST_REPLY) {
             got = reply;
             body = field.bytes;
         }
@@ -116,7 +34,7 @@ enum batchmill_code wire_reply(const void *bytes, size_t size, uint32_t number,
     if (code != 0) {
         if (error != NULL) {
             *error = (struct batchmill_error){.code = wire_code(code)};
-            wire_text(&message, error->text, sizeof error->text);
+            bm_wire_text(&message, error->text, sizeof error->text);
         }
         return wire_code(code);
     }
