@@ -76,6 +76,12 @@ enum bm_status bm_infer_write(struct bm_infer *infer, const struct bm_component 
 // ---- The call ----
 
 struct bm_call_host; // the scheduler's side
+struct bm_pipeline;
+
+// What an action that was deferred leaves for its finish().
+struct bm_pending {
+    void (*release)(struct bm_pending *self); // any thread, without the executor's mutex or with it
+};
 
 struct bm_call {
     const void *config; // what the parameters were parsed into
@@ -96,6 +102,9 @@ struct bm_call {
     // The same for who ends a deferred call with a failure, when this struct is gone already. NULL
     // where nothing can be deferred.
     int64_t *late_row;
+    struct bm_pending **pending; // [1], NULL at first; it is released with the batch, or after
+                                 // finish(). NULL where nothing can be deferred
+    const struct bm_pipeline *pipeline; // whose action this is
     bool *dropped;          // [rows of the batch], set by bm_call_drop(); NULL: it may not
     const uint32_t *copies; // [rows of the batch], which of its item's each is; NULL: the only one
     struct bm_call_host *host;
@@ -129,6 +138,12 @@ struct bm_call_host {
 };
 struct bm_deferred {
     void (*finish)(struct bm_deferred *self, enum bm_result result);
+    void (*finish_within)(struct bm_deferred *self, enum bm_result result); // with the mutex held
+    // The action's to set before run() returns, or NULL. Nobody wants the batch any more, which
+    // the action then need not end: it looks at neither the batch nor this afterwards. With the
+    // executor's mutex held.
+    void (*let_go)(struct bm_deferred *self);
+    void *owner; // the action's
 };
 
 // ---- The type ----
@@ -157,6 +172,9 @@ struct bm_action_type {
     enum bm_status (*infer)(const void *config, struct bm_infer *infer, void **ret_plan,
                             struct bm_error *err);
     enum bm_result (*run)(struct bm_call *call);
+    // NULL, or: the rest of a call that was deferred and ended as OK, on a worker, where `pending`
+    // and `out` are those of that call. It does not wait again.
+    enum bm_result (*finish)(struct bm_call *call);
     void (*plan_free)(void *plan); // instead of free(), NULL never comes; or NULL
     // NULL, or: a type that does this action and the next one in one go and comes to the same
     // bytes, or NULL when there is none for these two. It is asked where neither has a lock, with

@@ -71,13 +71,14 @@ enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain
 
 // ---- Running ----
 
-static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const struct bm_batch *in,
-                                  struct bm_batch *out, const struct bm_range *rows,
-                                  struct chain_failure *failure)
+static struct bm_call chain_call_of(const struct bm_work *work, unsigned a,
+                                    const struct bm_batch *in, struct bm_batch *out,
+                                    const struct bm_range *rows,
+                                    const struct chain_failure *failure)
 {
     const struct action *action = pipeline_part(work->pipeline, a);
     unsigned caches = work->pipeline->ncached > 0; // entries before it that do nothing: the cache
-    struct bm_call call = {
+    return (struct bm_call){
         .config = action->config,
         .plan = action->plan,
         .in = in,
@@ -94,10 +95,21 @@ static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const 
         .error = failure->error,
         .failed_row = -1,
         .late_row = failure->late_row,
+        .pending = failure->pending,
+        .pipeline = work->pipeline,
         .dropped = action->drops ? work->dropped : NULL,
         .copies = work->copies,
         .host = work->host,
     };
+}
+
+static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const struct bm_batch *in,
+                                  struct bm_batch *out, const struct bm_range *rows,
+                                  struct chain_failure *failure)
+{
+    const struct action *action = pipeline_part(work->pipeline, a);
+    unsigned caches = work->pipeline->ncached > 0;
+    struct bm_call call = chain_call_of(work, a, in, out, rows, failure);
     enum bm_result result = action->type->run(&call);
     if (result == BM_RESULT_PENDING && !action->type->waits) {
         bm_fail(failure->error, BM_INTERNAL, NULL, "the action waits without having said so");
@@ -105,6 +117,19 @@ static enum bm_result chain_apply(const struct bm_work *work, unsigned a, const 
     }
     failure->action = (int)(call.position + caches); // which of two, where they are joined
     failure->row = call.failed_row;
+    return result;
+}
+
+enum bm_result chain_finish(struct bm_work *work, unsigned a, enum bm_result result)
+{
+    const struct action *action = pipeline_part(work->pipeline, a);
+    const struct bm_range all = {0, work->batch.nitems};
+    const struct chain_failure failure = {.error = &work->error, .pending = &work->pending};
+    if (result != BM_RESULT_OK || work->pending == NULL || action->type->finish == NULL)
+        return result;
+    struct bm_call call = chain_call_of(work, a, &work->batch, &work->next, &all, &failure);
+    result = action->type->finish(&call);
+    work->late_row = call.failed_row;
     return result;
 }
 

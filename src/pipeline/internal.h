@@ -162,9 +162,10 @@ void rebatched_fini(struct bm_work *work);
 // ---- chain.c ----
 
 struct chain_failure {
-    struct bm_error *error; // what it was, borrowed
-    int64_t *late_row;      // as in struct bm_call, borrowed
-    int action;             // where
+    struct bm_error *error;      // what it was, borrowed
+    int64_t *late_row;           // as in struct bm_call, borrowed
+    struct bm_pending **pending; // likewise
+    int action;                  // where
     int64_t row;
 };
 void work_batch_init(const struct bm_work *work, const struct bm_batch *in, struct bm_batch *out,
@@ -176,6 +177,9 @@ enum bm_status chain_lay_out(const struct action *action, struct bm_batch *chain
 enum bm_result chain_call(const struct bm_work *work, unsigned a, const struct bm_batch *in,
                           struct bm_batch *out, const struct bm_range *rows,
                           struct chain_failure *failure);
+
+// The rest of a call that was deferred and ended so.
+enum bm_result chain_finish(struct bm_work *work, unsigned a, enum bm_result result);
 
 struct chain {
     struct bm_work *work;

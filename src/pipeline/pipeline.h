@@ -125,6 +125,7 @@ struct bm_work { // one batch on its way through the steps; owned by the schedul
     const char *stream;     // as in struct bm_call, borrowed
     uint64_t seq, attempt, epoch, seed;
     struct bm_call_host *host;
+    struct bm_pending *pending;    // of the step that waits, owned; or NULL
     struct bm_shared_pool *shared; // where large tensors lie, or NULL: as in struct bm_batch
     int failed_action;             // index of the action that failed, -1: reading, or none
     int64_t failed_item;           // index in the source, or -1

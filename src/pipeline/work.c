@@ -7,6 +7,13 @@
 
 // ---- Beginning and end ----
 
+static void work_forget_pending(struct bm_work *work)
+{
+    if (work->pending != NULL)
+        work->pending->release(work->pending);
+    work->pending = NULL;
+}
+
 bool work_make_room(struct bm_work *work, uint64_t nitems)
 {
     const struct bm_pipeline *pipeline = work->pipeline;
@@ -87,6 +94,7 @@ enum bm_status bm_work_again(struct bm_work *work, const struct bm_order *order,
     work->failed_action = -1;
     work->failed_item = -1;
     work->late_row = -1;
+    work_forget_pending(work);
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
     work->next = work->batch; // work_read() salvages its blocks
@@ -109,6 +117,7 @@ void bm_work_drop(struct bm_work *work)
     uint64_t nitems = work->batch.nitems;
     const struct bm_schema *schema = work->batch.schema;
     rebatched_drop(work);
+    work_forget_pending(work);
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
@@ -120,6 +129,7 @@ void bm_work_drop(struct bm_work *work)
 void bm_work_fini(struct bm_work *work)
 {
     rebatched_fini(work);
+    work_forget_pending(work);
     bm_batch_fini(&work->batch);
     bm_batch_fini(&work->next);
     bm_batch_fini(&work->spare);
@@ -236,7 +246,8 @@ static enum bm_result step_run_one(struct bm_work *work, unsigned step_index)
     work->next =
         chain[1]; // the action may wait: input and output stay where they are until it ends
     const struct bm_range all = {0, work->batch.nitems};
-    struct chain_failure failure = {.error = &work->error, .late_row = &work->late_row};
+    struct chain_failure failure = {
+        .error = &work->error, .late_row = &work->late_row, .pending = &work->pending};
     enum bm_result result = chain_call(work, a, &work->batch, &work->next, &all, &failure);
     if (result == BM_RESULT_FAIL)
         work_fail(work, failure.action, failure.row);
@@ -267,6 +278,8 @@ enum bm_result work_step_whole(struct bm_work *work, unsigned step_index)
 enum bm_result bm_work_resume(struct bm_work *work, unsigned step_index, enum bm_result result)
 {
     BM_ASSERT(result != BM_RESULT_PENDING);
+    result = chain_finish(work, work->pipeline->steps[step_index].first, result);
+    work_forget_pending(work);
     if (result == BM_RESULT_OK && work_check_ragged(&work->next, &work->error) != BM_OK)
         result = BM_RESULT_FAIL;
     bm_batch_fini(&work->batch);

@@ -105,6 +105,7 @@ static bool job_enter_lock(struct bm_job *job)
 static enum bm_result job_host_sleep(struct bm_call_host *host, uint64_t ns);
 static struct bm_deferred *job_host_defer(struct bm_call_host *host);
 static void job_deferred_finish(struct bm_deferred *deferred, enum bm_result result);
+static void job_deferred_finish_within(struct bm_deferred *deferred, enum bm_result result);
 static void job_sleep_over(struct bm_timer *timer);
 
 void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
@@ -120,7 +121,7 @@ void job_create(struct bm_job *job, struct bm_stream *stream, uint64_t seq,
         .reserved_bytes = standing ? 0 : stream->batch_bytes,
         .result = stillborn ? BM_RESULT_FAIL : BM_RESULT_OK,
         .host = {.sleep = job_host_sleep, .defer = job_host_defer},
-        .deferred = {.finish = job_deferred_finish},
+        .deferred = {.finish = job_deferred_finish, .finish_within = job_deferred_finish_within},
         .timer = {.fire = job_sleep_over},
     };
     atomic_init(&job->dropped, false);
@@ -203,9 +204,12 @@ void job_drop(struct bm_job *job)
         bm_lock_abandon(job_lock(job), &job->waiter);
         break;
     case JOB_WAITING:
-        if (job->wait == WAIT_DEFERRED)
+        if (job->wait == WAIT_DEFERRED && job->deferred.let_go == NULL)
             return; // its action still has the memory: it ends when the action says so
-        executor->disarm(executor, &job->timer);
+        if (job->wait == WAIT_DEFERRED)
+            job->deferred.let_go(&job->deferred);
+        else
+            executor->disarm(executor, &job->timer);
         break;
     case JOB_RUNNING:
         return; // bm_job_done() finds it dropped
@@ -233,6 +237,7 @@ static struct bm_deferred *job_host_defer(struct bm_call_host *host)
 {
     struct bm_job *job = BM_CONTAINER(host, struct bm_job, host);
     job->wait = WAIT_DEFERRED;
+    job->deferred.let_go = NULL;
     return &job->deferred;
 }
 
@@ -262,6 +267,11 @@ static void job_resume(struct bm_job *job, enum bm_result result)
 static void job_sleep_over(struct bm_timer *timer)
 {
     job_resume(BM_CONTAINER(timer, struct bm_job, timer), BM_RESULT_OK);
+}
+
+static void job_deferred_finish_within(struct bm_deferred *deferred, enum bm_result result)
+{
+    job_resume(BM_CONTAINER(deferred, struct bm_job, deferred), result);
 }
 
 static void job_deferred_finish(struct bm_deferred *deferred, enum bm_result result)
