@@ -10,10 +10,11 @@
 
 enum {
     BM_REQUEST_BYTES_MAX = 64 * 1024,
-    BM_REQUEST_MEMORY_MAX = 1024 * 1024, // what unpacking one request may allocate
-    BM_REPLY_BYTES_MAX = INT32_MAX,      // what protobuf parsers accept
-    BM_LENT_BYTES_MIN = 16 * 1024,       // a smaller tensor is copied beside its heads
-    BM_CHECKED_BYTES_MAX = 64 * 1024,    // a longer reply has a check only if the stream wants it
+    BM_REQUEST_MEMORY_MAX = 1024 * 1024,            // what unpacking one request may allocate
+    BM_TASK_REQUEST_BYTES_MAX = 1024 * 1024 * 1024, // of one that brings what a lender made
+    BM_REPLY_BYTES_MAX = INT32_MAX,                 // what protobuf parsers accept
+    BM_LENT_BYTES_MIN = 16 * 1024,                  // a smaller tensor is copied beside its heads
+    BM_CHECKED_BYTES_MAX = 64 * 1024, // a longer reply has a check only if the stream wants it
     // Tensor data and offsets start at an offset o of the Response with o % 64 == 12: behind the
     // 4-byte request id of nng's REQ that is 16-byte aligned in the frame, and 64-byte aligned
     // where nng's C library puts a large message.
@@ -25,6 +26,11 @@ enum {
 // nothing else, so that nobody without it is told what is wrong; bm_request_fini() it in any case.
 enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
                                  struct bm_error *err);
+// Of one that may be as long as `size_max`, and that looks at `bytes`, of malloc(): then it has
+// them, and *ret_taken is true.
+enum bm_status bm_request_decode_long(void *bytes, size_t size, size_t size_max,
+                                      struct bm_request *ret_request, bool *ret_taken,
+                                      struct bm_error *err);
 
 // Calls `alloc` once with the exact size and fills what it returns; NULL from it is out of memory.
 enum bm_status bm_reply_encode(const struct bm_reply *reply,

@@ -13,7 +13,7 @@
 #include "base/check.h"
 
 enum {
-    TAG_BATCHES = 15 << 3 | 2, // Response.next_batches, NextBatchesReply.batches, Batch.tensors
+    TAG_BATCHES = 15 << 3 | 2, // Response.next_batches, the replies' batches, Batch.tensors
     TAG_PAD_OFFSETS = 5 << 3 | 2,
     TAG_OFFSETS = 6 << 3 | 2,
     TAG_PAD_DATA = 7 << 3 | 2,
@@ -32,7 +32,7 @@ struct batch_layout {
     unsigned ntensors;
 };
 struct layout {
-    const struct bm_batches *batches;
+    const struct bm_parcel *parcel;
     struct batch_layout *outcomes;
     struct tensor_layout *tensors;
     Batchmill__V1__Span *spans; // room for those of one outcome
@@ -90,27 +90,42 @@ static void reply_head(const struct bm_batches *batches, Batchmill__V1__NextBatc
     head->window = batches->window;
 }
 
+struct batch_view {                   // one of the parcel
+    const struct bm_outcome *outcome; // NULL: of a task
+    const struct bm_batch *batch;     // its tensors; NULL: it has none
+    uint64_t seq, epoch, nitems;
+    const uint64_t *items; // NULL: they are not known
+};
+
+static struct batch_view parcel_batch(const struct bm_parcel *parcel, unsigned i)
+{
+    if (parcel->given != NULL) {
+        const struct bm_task_told *told = bm_task_told(parcel->given->task);
+        return (struct batch_view){.batch = &told->batch,
+                                   .seq = told->seq,
+                                   .epoch = told->epoch,
+                                   .nitems = told->nitems,
+                                   .items = told->items};
+    }
+    const struct bm_outcome *outcome = parcel->batches->outcomes[i];
+    return (struct batch_view){
+        .outcome = outcome,
+        .batch = outcome->kind == BM_OUTCOME_BATCH ? &outcome->work.batch : NULL,
+        .seq = outcome->seq,
+        .epoch = outcome->epoch,
+        .nitems = outcome->nitems,
+        .items = outcome->work.items,
+    };
+}
+
 struct batch_head {
     Batchmill__V1__Batch message;
     struct bm_batch_error error;
 };
 
-static void batch_head(const struct layout *layout, const struct bm_outcome *outcome,
-                       struct batch_head *head)
+static void spans_head(const struct layout *layout, const struct bm_outcome *outcome,
+                       Batchmill__V1__Batch *message)
 {
-    Batchmill__V1__Batch *message = &head->message;
-    batchmill__v1__batch__init(message);
-    message->seq = outcome->seq;
-    message->epoch = outcome->epoch;
-    message->outcome = (Batchmill__V1__Outcome)outcome->kind;
-    if (outcome->work.items != NULL) {
-        message->n_items = outcome->nitems;
-        message->items = outcome->work.items;
-    }
-    if (outcome->work.error.status != BM_OK) {
-        bm_batch_error_init(&head->error, outcome, layout->batches->pipeline);
-        message->error = &head->error.message;
-    }
     for (unsigned i = 0; i < outcome->nspans; i++) {
         const struct bm_span *span = &outcome->spans[i];
         Batchmill__V1__Span *to = layout->span_pointers[i] = &layout->spans[i];
@@ -125,6 +140,27 @@ static void batch_head(const struct layout *layout, const struct bm_outcome *out
     message->spans = layout->span_pointers;
 }
 
+static void batch_head(const struct layout *layout, const struct batch_view *batch,
+                       struct batch_head *head)
+{
+    Batchmill__V1__Batch *message = &head->message;
+    batchmill__v1__batch__init(message);
+    message->seq = batch->seq;
+    message->epoch = batch->epoch;
+    if (batch->items != NULL) {
+        message->n_items = batch->nitems;
+        message->items = (uint64_t *)batch->items;
+    }
+    if (batch->outcome == NULL)
+        return;
+    message->outcome = (Batchmill__V1__Outcome)batch->outcome->kind;
+    if (batch->outcome->work.error.status != BM_OK) {
+        bm_batch_error_init(&head->error, batch->outcome, layout->parcel->batches->pipeline);
+        message->error = &head->error.message;
+    }
+    spans_head(layout, batch->outcome, message);
+}
+
 struct tensor_head {
     Batchmill__V1__Tensor message;
     Batchmill__V1__SharedData shared;
@@ -134,7 +170,7 @@ struct tensor_head {
 static bool tensor_is_lent_out(const struct layout *layout, const struct bm_batch *batch,
                                unsigned c)
 {
-    return layout->batches->by_reference && bm_batch_maps(batch, c);
+    return layout->parcel->by_reference && bm_batch_maps(batch, c);
 }
 
 static void tensor_head(const struct layout *layout, const struct bm_batch *batch, unsigned c,
@@ -164,6 +200,11 @@ static void tensor_head(const struct layout *layout, const struct bm_batch *batc
 static unsigned outcome_ntensors(const struct bm_outcome *outcome)
 {
     return outcome->kind == BM_OUTCOME_BATCH ? outcome->work.batch.schema->ncomponents : 0;
+}
+
+static unsigned view_ntensors(const struct batch_view *view)
+{
+    return view->batch == NULL ? 0 : view->batch->schema->ncomponents;
 }
 
 // ---- Layout ----
@@ -199,7 +240,7 @@ static bool layout_pass(struct layout *layout) // true: it agrees with itself
     bool stable = true;
     uint64_t reply_begin = 1 + varint_size(layout->length);
     uint64_t at = reply_begin + layout->head;
-    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+    for (unsigned i = 0; i < layout->parcel->n; i++) {
         struct batch_layout *batch = &layout->outcomes[i];
         uint64_t batch_begin = at + 1 + varint_size(batch->length);
         at = batch_begin + batch->head;
@@ -221,28 +262,26 @@ static bool layout_pass(struct layout *layout) // true: it agrees with itself
 // The sizes that do not depend on where things lie, and lengths to start from.
 static void layout_measure(struct layout *layout)
 {
-    Batchmill__V1__NextBatchesReply reply;
-    reply_head(layout->batches, &reply);
-    layout->head = batchmill__v1__next_batches_reply__get_packed_size(&reply);
+    layout->head = protobuf_c_message_get_packed_size(layout->parcel->head);
     layout->length = layout->head;
     struct tensor_layout *tensor = layout->tensors;
-    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
-        const struct bm_outcome *outcome = layout->batches->outcomes[i];
+    for (unsigned i = 0; i < layout->parcel->n; i++) {
+        struct batch_view view = parcel_batch(layout->parcel, i);
         struct batch_layout *batch = &layout->outcomes[i];
         struct batch_head head;
-        batch_head(layout, outcome, &head);
+        batch_head(layout, &view, &head);
         batch->head = batchmill__v1__batch__get_packed_size(&head.message);
         batch->length = batch->head;
-        batch->ntensors = outcome_ntensors(outcome);
+        batch->ntensors = view_ntensors(&view);
         batch->tensors = tensor;
         for (unsigned c = 0; c < batch->ntensors; c++, tensor++) {
-            const struct bm_tensor *from = &outcome->work.batch.tensors[c];
+            const struct bm_tensor *from = &view.batch->tensors[c];
             struct tensor_head small;
-            tensor_head(layout, &outcome->work.batch, c, &small);
+            tensor_head(layout, view.batch, c, &small);
             tensor->head = batchmill__v1__tensor__get_packed_size(&small.message);
             tensor->data_bytes = small.message.shared_data == NULL ? from->size_bytes : 0;
             if (small.message.ragged)
-                tensor->offsets_bytes = (outcome->work.batch.nitems + 1) * sizeof(uint64_t);
+                tensor->offsets_bytes = (view.batch->nitems + 1) * sizeof(uint64_t);
             tensor->length = tensor->head + tensor->offsets_bytes + tensor->data_bytes;
             batch->length += tensor->length;
         }
@@ -260,17 +299,18 @@ static void layout_fini(struct layout *layout)
     free(layout->span_pointers);
 }
 
-static bool layout_init(struct layout *layout, const struct bm_batches *batches) // false: no memory
+static bool layout_init(struct layout *layout, const struct bm_parcel *parcel) // false: no memory
 {
     size_t ntensors = 0, nspans = 0;
-    for (unsigned i = 0; i < batches->noutcomes; i++) {
-        ntensors += outcome_ntensors(batches->outcomes[i]);
-        if (batches->outcomes[i]->nspans > nspans)
-            nspans = batches->outcomes[i]->nspans;
+    for (unsigned i = 0; i < parcel->n; i++) {
+        struct batch_view view = parcel_batch(parcel, i);
+        ntensors += view_ntensors(&view);
+        if (view.outcome != NULL && view.outcome->nspans > nspans)
+            nspans = view.outcome->nspans;
     }
     *layout = (struct layout){
-        .batches = batches,
-        .outcomes = calloc(batches->noutcomes + 1, sizeof *layout->outcomes),
+        .parcel = parcel,
+        .outcomes = calloc(parcel->n + 1, sizeof *layout->outcomes),
         .tensors = calloc(ntensors + 1, sizeof *layout->tensors),
         .spans = calloc(nspans + 1, sizeof *layout->spans),
         .span_pointers = calloc(nspans + 1, sizeof(Batchmill__V1__Span *)),
@@ -353,33 +393,30 @@ static void tensor_put(struct writer *writer, const struct layout *layout,
 
 static void layout_put(const struct layout *layout, struct writer *writer)
 {
-    Batchmill__V1__NextBatchesReply reply;
-    reply_head(layout->batches, &reply);
-    *writer->at++ = TAG_BATCHES;
+    *writer->at++ = (unsigned char)(layout->parcel->field << 3 | 2);
     writer->at = varint_put(writer->at, layout->length);
-    writer->at += batchmill__v1__next_batches_reply__pack(&reply, writer->at);
-    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
-        const struct bm_outcome *outcome = layout->batches->outcomes[i];
+    writer->at += protobuf_c_message_pack(layout->parcel->head, writer->at);
+    for (unsigned i = 0; i < layout->parcel->n; i++) {
+        struct batch_view view = parcel_batch(layout->parcel, i);
         const struct batch_layout *batch = &layout->outcomes[i];
         struct batch_head head;
-        batch_head(layout, outcome, &head);
+        batch_head(layout, &view, &head);
         *writer->at++ = TAG_BATCHES;
         writer->at = varint_put(writer->at, batch->length);
         writer->at += batchmill__v1__batch__pack(&head.message, writer->at);
         for (unsigned c = 0; c < batch->ntensors; c++)
-            tensor_put(writer, layout, &outcome->work.batch, c, &batch->tensors[c]);
+            tensor_put(writer, layout, view.batch, c, &batch->tensors[c]);
     }
 }
 
 static bool layout_checked(const struct layout *layout)
 {
-    return layout->batches->checked || layout->size <= BM_CHECKED_BYTES_MAX;
+    return layout->parcel->checked || layout->size <= BM_CHECKED_BYTES_MAX;
 }
 
-static bool layout_make(struct layout *layout, const struct bm_batches *batches,
-                        struct bm_error *err)
+static bool layout_make(struct layout *layout, const struct bm_parcel *parcel, struct bm_error *err)
 {
-    if (!layout_init(layout, batches)) {
+    if (!layout_init(layout, parcel)) {
         bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a reply");
         return false;
     }
@@ -392,13 +429,13 @@ static bool layout_make(struct layout *layout, const struct bm_batches *batches,
     return false;
 }
 
-enum bm_status bm_batches_encode(const struct bm_batches *batches,
-                                 void *(*alloc)(void *context, size_t size), void *context,
-                                 struct bm_error *err)
+enum bm_status bm_parcel_encode(const struct bm_parcel *parcel,
+                                void *(*alloc)(void *context, size_t size), void *context,
+                                struct bm_error *err)
 {
     struct layout layout;
     enum bm_status status = BM_OK;
-    if (!layout_make(&layout, batches, err))
+    if (!layout_make(&layout, parcel, err))
         return BM_RESOURCE_EXHAUSTED;
     bool checked = layout_checked(&layout);
     unsigned char *bytes = alloc(context, layout.size + (checked ? BM_CHECK_SIZE : 0));
@@ -419,7 +456,7 @@ static uint64_t layout_lent(const struct layout *layout, unsigned *ret_n)
 {
     uint64_t lent = 0;
     *ret_n = 0;
-    for (unsigned i = 0; i < layout->batches->noutcomes; i++) {
+    for (unsigned i = 0; i < layout->parcel->n; i++) {
         const struct batch_layout *batch = &layout->outcomes[i];
         for (unsigned c = 0; c < batch->ntensors; c++) {
             const uint64_t sizes[] = {batch->tensors[c].offsets_bytes,
@@ -433,12 +470,12 @@ static uint64_t layout_lent(const struct layout *layout, unsigned *ret_n)
     return lent;
 }
 
-enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
-                                 struct bm_reply_pieces *ret_pieces, struct bm_error *err)
+enum bm_status bm_parcel_gather(const struct bm_parcel *parcel, size_t spare,
+                                struct bm_reply_pieces *ret_pieces, struct bm_error *err)
 {
     struct layout layout;
     enum bm_status status = BM_OK;
-    if (!layout_make(&layout, batches, err))
+    if (!layout_make(&layout, parcel, err))
         return BM_RESOURCE_EXHAUSTED;
     unsigned nlent = 0;
     bool checked = layout_checked(&layout); // then it lies in one piece
@@ -464,6 +501,37 @@ enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
     }
     layout_fini(&layout);
     return status;
+}
+
+// ---- Batches of a stream ----
+
+static struct bm_parcel batches_parcel(const struct bm_batches *batches,
+                                       Batchmill__V1__NextBatchesReply *head)
+{
+    reply_head(batches, head);
+    return (struct bm_parcel){.batches = batches,
+                              .head = &head->base,
+                              .field = TAG_BATCHES >> 3,
+                              .n = batches->noutcomes,
+                              .by_reference = batches->by_reference,
+                              .checked = batches->checked};
+}
+
+enum bm_status bm_batches_encode(const struct bm_batches *batches,
+                                 void *(*alloc)(void *context, size_t size), void *context,
+                                 struct bm_error *err)
+{
+    Batchmill__V1__NextBatchesReply head;
+    const struct bm_parcel parcel = batches_parcel(batches, &head);
+    return bm_parcel_encode(&parcel, alloc, context, err);
+}
+
+enum bm_status bm_batches_gather(const struct bm_batches *batches, size_t spare,
+                                 struct bm_reply_pieces *ret_pieces, struct bm_error *err)
+{
+    Batchmill__V1__NextBatchesReply head;
+    const struct bm_parcel parcel = batches_parcel(batches, &head);
+    return bm_parcel_gather(&parcel, spare, ret_pieces, err);
 }
 
 uint64_t bm_outcome_wire_bytes(const struct bm_outcome *outcome, bool by_reference)

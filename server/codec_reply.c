@@ -244,17 +244,32 @@ static Batchmill__V1__UnregisterPipelineReply *unregistered_new(struct scratch *
     return to;
 }
 
-static Batchmill__V1__SameHost *same_host_new(struct scratch *scratch,
-                                              const struct bm_same_host *same_host)
+static Batchmill__V1__SameHost *same_host_new(struct scratch *scratch, const struct bm_probe *probe)
 {
     Batchmill__V1__SameHost *to = scratch_take(scratch, 1, sizeof *to);
     if (to == NULL)
         return NULL;
     batchmill__v1__same_host__init(to);
-    to->pid = same_host->pid;
-    to->fd = same_host->fd;
-    to->nonce.data = (uint8_t *)same_host->nonce;
-    to->nonce.len = sizeof same_host->nonce;
+    to->pid = probe->pid;
+    to->fd = probe->fd;
+    to->nonce.data = (uint8_t *)probe->nonce;
+    to->nonce.len = sizeof probe->nonce;
+    return to;
+}
+
+static Batchmill__V1__LendActionsReply *lent_new(struct scratch *scratch,
+                                                 const struct bm_lent *lent)
+{
+    Batchmill__V1__LendActionsReply *to = scratch_take(scratch, 1, sizeof *to);
+    if (to == NULL)
+        return NULL;
+    batchmill__v1__lend_actions_reply__init(to);
+    to->lender = (char *)lent->id;
+    to->lease_ms = lent->lease_ms;
+    to->request_bytes = BM_TASK_REQUEST_BYTES_MAX;
+    to->seen = lent->seen;
+    if (lent->same_host != NULL)
+        to->same_host = same_host_new(scratch, &lent->same_host->probe);
     return to;
 }
 
@@ -282,7 +297,7 @@ static Batchmill__V1__OpenStreamReply *open_new(struct scratch *scratch,
     to->steps = steps_new(scratch, opened->pipeline, &to->n_steps);
     to->prefetch = opened->prefetch;
     if (opened->same_host != NULL)
-        to->same_host = same_host_new(scratch, opened->same_host);
+        to->same_host = same_host_new(scratch, &opened->same_host->probe);
     return to;
 }
 
@@ -341,6 +356,31 @@ static Batchmill__V1__GetRunReply *get_run_new(struct scratch *scratch,
     return to;
 }
 
+static Batchmill__V1__RemoteAction **remotes_new(struct scratch *scratch,
+                                                 const struct bm_status_report *status)
+{
+    unsigned n = status->nremotes;
+    Batchmill__V1__RemoteAction *remotes = scratch_take(scratch, n, sizeof *remotes);
+    Batchmill__V1__RemoteAction **pointers = scratch_take(scratch, n, sizeof *pointers);
+    if (remotes == NULL || pointers == NULL)
+        return NULL;
+    for (unsigned i = 0; i < n; i++) {
+        const struct bm_remote_status *from = &status->remotes[i];
+        Batchmill__V1__RemoteAction *to = pointers[i] = &remotes[i];
+        batchmill__v1__remote_action__init(to);
+        to->name = (char *)from->info.name;
+        to->lenders = from->nlenders;
+        to->waiting = from->info.nwaiting;
+        to->out = from->info.nout;
+        to->waiting_seconds = from->waiting_seconds;
+        to->done = from->info.done;
+        to->failed = from->info.failed;
+        to->retried = from->info.retried;
+        to->expired = from->info.expired;
+    }
+    return pointers;
+}
+
 static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
                                                  const struct bm_status_report *status)
 {
@@ -378,12 +418,15 @@ static Batchmill__V1__GetStatusReply *status_new(struct scratch *scratch,
     to->connections->slow = status->connections.slow;
     to->pipelines = status->pipelines;
     to->shared_batches = status->shared_batches;
+    to->n_remote_actions = status->nremotes;
+    to->remote_actions = remotes_new(scratch, status);
     return to;
 }
 
 // Replies without fields; only read.
 static Batchmill__V1__CloseStreamReply closed = BATCHMILL__V1__CLOSE_STREAM_REPLY__INIT;
 static Batchmill__V1__CancelRunReply cancelled = BATCHMILL__V1__CANCEL_RUN_REPLY__INIT;
+static Batchmill__V1__EndLendingReply lending_ended = BATCHMILL__V1__END_LENDING_REPLY__INIT;
 
 static void response_fill(Batchmill__V1__Response *response, const struct bm_reply *reply,
                           struct scratch *scratch)
@@ -429,8 +472,17 @@ static void response_fill(Batchmill__V1__Response *response, const struct bm_rep
         response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_GET_STATUS;
         response->get_status = status_new(scratch, &reply->status);
         break;
+    case BM_CALL_LEND_ACTIONS:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_LEND_ACTIONS;
+        response->lend_actions = lent_new(scratch, &reply->lent);
+        break;
+    case BM_CALL_END_LENDING:
+        response->reply_case = BATCHMILL__V1__RESPONSE__REPLY_END_LENDING;
+        response->end_lending = &lending_ended;
+        break;
     case BM_CALL_NONE:
     case BM_CALL_NEXT_BATCHES:
+    case BM_CALL_TAKE_TASK:
         bm_panic("a call that has a reply", __FILE__, __LINE__);
     }
 }
@@ -441,6 +493,8 @@ enum bm_status bm_reply_encode(const struct bm_reply *reply,
 {
     if (reply->code == BM_OK && reply->kind == BM_CALL_NEXT_BATCHES)
         return bm_batches_encode(&reply->batches, alloc, context, err);
+    if (reply->code == BM_OK && reply->kind == BM_CALL_TAKE_TASK)
+        return bm_given_encode(&reply->given, alloc, context, err);
     Batchmill__V1__Response response = BATCHMILL__V1__RESPONSE__INIT;
     struct scratch scratch = {0};
     unsigned char *bytes = NULL;
@@ -489,6 +543,8 @@ enum bm_status bm_reply_gather(const struct bm_reply *reply, size_t spare,
 {
     if (reply->code == BM_OK && reply->kind == BM_CALL_NEXT_BATCHES)
         return bm_batches_gather(&reply->batches, spare, ret_pieces, err);
+    if (reply->code == BM_OK && reply->kind == BM_CALL_TAKE_TASK)
+        return bm_given_gather(&reply->given, spare, ret_pieces, err);
     struct head_room room = {ret_pieces, spare};
     return bm_reply_encode(reply, pieces_alloc, &room, err);
 }

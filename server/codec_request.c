@@ -7,6 +7,7 @@
 #include "base/name.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "server/codec.h"
+#include "server/codec_batches.h"
 #include "server/position.h"
 #include "server/session.h"
 
@@ -286,6 +287,69 @@ static enum bm_status id_decode(const char *field, const char *id, struct bm_req
     return request_keep(request, texts, 1, err);
 }
 
+static enum bm_status lend_check(const Batchmill__V1__LendActionsRequest *message,
+                                 struct bm_error *err)
+{
+    enum bm_status status = BM_OK;
+    if (message->n_actions > BM_REMOTE_ACTIONS_MAX)
+        return bm_fail(err, BM_INVALID_ARGUMENT, "actions", "expected at most %d, got %zu",
+                       BM_REMOTE_ACTIONS_MAX, message->n_actions);
+    for (size_t i = 0; i < message->n_actions && status == BM_OK; i++) {
+        const Batchmill__V1__LentAction *action = message->actions[i];
+        status = name_check("actions", action->name, err);
+        if (status == BM_OK && action->lock[0] != '\0')
+            status = name_check("lock", action->lock, err);
+    }
+    if (status == BM_OK && message->same_host != NULL &&
+        message->same_host->nonce.len != BM_SHARED_NONCE_BYTES)
+        status = bm_fail(err, BM_INVALID_ARGUMENT, "same_host", "expected a nonce of %d bytes",
+                         BM_SHARED_NONCE_BYTES);
+    return status;
+}
+
+// The table of actions first, as it is aligned, then their texts.
+static enum bm_status lend_keep(const Batchmill__V1__LendActionsRequest *message,
+                                struct bm_request *request, struct bm_error *err)
+{
+    size_t total = message->n_actions * sizeof(struct bm_lent_action) + 1;
+    for (size_t i = 0; i < message->n_actions; i++)
+        total += strlen(message->actions[i]->name) + strlen(message->actions[i]->version) +
+                 strlen(message->actions[i]->lock) + 3;
+    struct bm_lent_action *actions = malloc(total);
+    if (actions == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
+    request->decoded = request->lend.actions = actions;
+    char *at = (char *)(actions + message->n_actions);
+    for (size_t i = 0; i < message->n_actions; i++) {
+        const Batchmill__V1__LentAction *from = message->actions[i];
+        actions[i].name = at;
+        at = stpcpy(at, from->name) + 1;
+        actions[i].version = at;
+        at = stpcpy(at, from->version) + 1;
+        actions[i].lock = at;
+        at = stpcpy(at, from->lock) + 1;
+    }
+    return BM_OK;
+}
+
+static enum bm_status lend_decode(const Batchmill__V1__LendActionsRequest *message,
+                                  struct bm_request *request, struct bm_error *err)
+{
+    enum bm_status status = lend_check(message, err);
+    if (status != BM_OK)
+        return status;
+    request->lend = (struct bm_lend_request){.nactions = (unsigned)message->n_actions,
+                                             .slots = message->slots,
+                                             .nonce = message->nonce,
+                                             .probed = message->same_host != NULL};
+    if (message->same_host != NULL) {
+        request->lend.probe.pid = message->same_host->pid;
+        request->lend.probe.fd = message->same_host->fd;
+        memcpy(request->lend.probe.nonce, message->same_host->nonce.data, BM_SHARED_NONCE_BYTES);
+    }
+    return lend_keep(message, request, err);
+}
+
 static enum bm_status call_decode(const Batchmill__V1__Request *message, struct bm_request *request,
                                   struct bm_error *err)
 {
@@ -329,6 +393,12 @@ static enum bm_status call_decode(const Batchmill__V1__Request *message, struct 
     case BATCHMILL__V1__REQUEST__CALL_GET_STATUS:
         request->kind = BM_CALL_GET_STATUS;
         return BM_OK;
+    case BATCHMILL__V1__REQUEST__CALL_LEND_ACTIONS:
+        request->kind = BM_CALL_LEND_ACTIONS;
+        return lend_decode(message->lend_actions, request, err);
+    case BATCHMILL__V1__REQUEST__CALL_END_LENDING:
+        request->kind = BM_CALL_END_LENDING;
+        return id_decode("lender", message->end_lending->lender, request, err);
     default:
         break;
     }
@@ -354,12 +424,46 @@ static bool request_was_altered(const Batchmill__V1__Request *message, enum bm_c
            (!called || call->n_unknown_fields > 0 || message->base.n_unknown_fields > 0);
 }
 
+enum bm_status bm_request_decode_long(void *bytes, size_t size, size_t size_max,
+                                      struct bm_request *ret_request, bool *ret_taken,
+                                      struct bm_error *err)
+{
+    *ret_taken = false;
+    if (size <= size_max && bm_task_request_is(bytes, size)) {
+        enum bm_status status = bm_task_request_decode(bytes, size, ret_request, err);
+        struct bm_task_result *result = status == BM_OK ? ret_request->task.result : NULL;
+        if (result != NULL) {
+            result->bytes = bytes;
+            *ret_taken = true;
+        }
+        return status;
+    }
+    return bm_request_decode(bytes, size, ret_request, err);
+}
+
+static enum bm_status task_decode_copy(const void *bytes, size_t size,
+                                       struct bm_request *ret_request, struct bm_error *err)
+{
+    bool taken;
+    void *copy = malloc(size);
+    if (copy == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
+    memcpy(copy, bytes, size);
+    enum bm_status status =
+        bm_request_decode_long(copy, size, BM_REQUEST_BYTES_MAX, ret_request, &taken, err);
+    if (!taken)
+        free(copy);
+    return status;
+}
+
 enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
                                  struct bm_error *err)
 {
     if (size > BM_REQUEST_BYTES_MAX)
         return bm_fail(err, BM_INVALID_ARGUMENT, "request", "expected at most %d bytes, got %zu",
                        BM_REQUEST_BYTES_MAX, size);
+    if (bm_task_request_is(bytes, size))
+        return task_decode_copy(bytes, size, ret_request, err);
     struct budget budget = {.left = BM_REQUEST_MEMORY_MAX};
     ProtobufCAllocator allocator = {
         .alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};

@@ -20,7 +20,8 @@ struct settings { // the top level of the file
     int64_t workers;
     char *token_file;
     bool allow_register;
-    const struct bm_value *memory, *tls, *sources, *pipelines;
+    char *lender_token_file;
+    const struct bm_value *memory, *tls, *remote_actions, *sources, *pipelines;
 };
 static const struct bm_param settings_params[] = {
     BM_PARAM(struct settings, listen, BM_PARAM_TEXTS,
@@ -38,6 +39,11 @@ static const struct bm_param settings_params[] = {
              .doc = "clients may register pipelines over these sources"),
     BM_PARAM(struct settings, plugins, BM_PARAM_TEXTS,
              .doc = "shared objects with actions and sources of your own, or folders of *.so"),
+    BM_PARAM(struct settings, lender_token_file, BM_PARAM_TEXT,
+             .doc = "the same for those who lend actions; default the clients'"),
+    BM_PARAM(struct settings, remote_actions, BM_PARAM_VALUE,
+             .doc = "name: {writes: {...}, removes: [...], params: {...}, version, random, "
+                    "stateful, deadline, attempts, doc}: actions that other processes lend"),
     BM_PARAM(struct settings, sources, BM_PARAM_VALUE, .doc = "name: {type: {parameters}}"),
     BM_PARAM(struct settings, pipelines, BM_PARAM_VALUE,
              .doc = "name: {source: name, actions: [...]}"),
@@ -349,6 +355,13 @@ static enum bm_status config_read(const struct bm_value *root, const char *path,
     if (status == BM_OK)
         status = config_load_plugins(&loader, &settings.plugins);
     if (status == BM_OK)
+        status = config_take_path(directory, settings.lender_token_file, &config->lender_token_file,
+                                  err);
+    if (status == BM_OK && settings.remote_actions != NULL)
+        status = bm_remote_new(&config->remote, err);
+    if (status == BM_OK && settings.remote_actions != NULL)
+        status = bm_remote_declare(config->remote, settings.remote_actions, registry, err);
+    if (status == BM_OK)
         status = config_build(&loader, &settings, config);
     bm_params_free(settings_params, COUNT(settings_params), &settings);
     free(directory);
@@ -382,10 +395,12 @@ void bm_config_fini(struct bm_config *config)
     for (unsigned i = 0; i < config->nlisten; i++)
         free(config->listen[i]);
     free(config->token_file);
+    free(config->lender_token_file);
     free(config->tls.certificate);
     free(config->tls.key);
     free(config->tls.client_ca);
     bm_registrar_free(config->registrar);
     bm_catalog_free(config->catalog);
+    bm_remote_free(config->remote); // its pipelines are gone
     *config = (struct bm_config){0};
 }

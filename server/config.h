@@ -4,6 +4,7 @@
 // errors. Threads: one thread, at start.
 #pragma once
 #include "pipeline/registry.h"
+#include "remote/remote.h"
 #include "server/catalog.h"
 #include "server/registrar.h"
 
@@ -19,6 +20,8 @@ struct bm_config {
         char *certificate, *key, *client_ca; // files; NULL = none; not opened
     } tls;
     bool allow_register;
+    char *lender_token_file;  // NULL = none; not opened
+    struct bm_remote *remote; // actions that others lend; NULL = none are declared
     struct bm_catalog *catalog;
     struct bm_registrar *registrar; // over the same sources, whether or not it is allowed
 };

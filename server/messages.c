@@ -5,6 +5,8 @@
 
 void bm_request_fini(struct bm_request *request)
 {
+    if (request->kind == BM_CALL_TAKE_TASK)
+        bm_task_result_unref(request->task.result);
     free(request->token);
     free(request->decoded);
     *request = (struct bm_request){0};
@@ -38,12 +40,19 @@ void bm_reply_fini(struct bm_reply *reply)
         bm_outcome_unref(reply->run.error);
         free(reply->run.numbers);
         break;
+    case BM_CALL_TAKE_TASK:
+        bm_task_unref(reply->given.task);
+        break;
+    case BM_CALL_GET_STATUS:
+        free(reply->status.remotes);
+        break;
     case BM_CALL_NONE:
+    case BM_CALL_LEND_ACTIONS:
+    case BM_CALL_END_LENDING:
     case BM_CALL_REGISTER_PIPELINE:
     case BM_CALL_UNREGISTER_PIPELINE:
     case BM_CALL_CLOSE_STREAM:
     case BM_CALL_CANCEL_RUN:
-    case BM_CALL_GET_STATUS:
         break;
     }
     *reply = (struct bm_reply){0};

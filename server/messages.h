@@ -10,6 +10,7 @@
 
 #include "base/shared_head.h"
 #include "pipeline/pipeline.h"
+#include "remote/remote.h"
 #include "run/outcome.h"
 #include "run/scheduler.h"
 
@@ -26,6 +27,9 @@ enum bm_call_kind {
     BM_CALL_GET_RUN,
     BM_CALL_CANCEL_RUN,
     BM_CALL_GET_STATUS,
+    BM_CALL_LEND_ACTIONS,
+    BM_CALL_TAKE_TASK,
+    BM_CALL_END_LENDING,
 };
 
 enum bm_shuffle { BM_SHUFFLE_OFF = 0, BM_SHUFFLE_SEEDED = 1, BM_SHUFFLE_DRAWN = 2 };
@@ -64,19 +68,39 @@ struct bm_register_request {
     uint32_t lease_ms; // 0: not given
 };
 
+struct bm_lend_request {
+    unsigned nactions;
+    struct bm_lent_action {
+        const char *name, *version, *lock; // "" when not given
+    } * actions;                           // [nactions]
+    uint32_t slots;
+    uint64_t nonce;
+    bool probed; // it lends its memory, too
+    struct bm_probe probe;
+};
+struct bm_task_request {
+    const char *lender;
+    uint32_t slot, wait_ms;
+    uint64_t ticket;
+    bool same_host;                // large tensors may come by reference
+    struct bm_task_result *result; // of the task before; owned until the session takes it, or NULL
+};
+
 struct bm_request {
     enum bm_call_kind kind;
     union {
         struct bm_open_request open;          // OPEN_STREAM, RUN
         struct bm_next_request next;          // NEXT_BATCHES
         struct bm_register_request registers; // REGISTER_PIPELINE
+        struct bm_lend_request lend;          // LEND_ACTIONS
+        struct bm_task_request task;          // TAKE_TASK
         struct {
-            const char *name;         // pipeline, stream or run
+            const char *name;         // pipeline, stream, run or lender
             const char *registration; // UNREGISTER_PIPELINE
             uint64_t ack;             // CLOSE_STREAM
             bool held_none;           // CLOSE_STREAM
             uint32_t wait_ms;         // GET_RUN
-        } named;                      // DESCRIBE_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN
+        } named; // DESCRIBE_, UNREGISTER_, CLOSE_STREAM, GET_RUN, CANCEL_RUN, END_LENDING
     };
     void *token; // as given, owned; NULL: none
     size_t token_size;
@@ -84,8 +108,7 @@ struct bm_request {
 };
 
 struct bm_same_host { // what clients on this host may map
-    uint32_t pid, fd; // where they find the probe
-    unsigned char nonce[BM_SHARED_NONCE_BYTES];
+    struct bm_probe probe;
     struct bm_shared_pool *pool; // where what they map is from
 };
 struct bm_opened { // OPEN_STREAM and RUN
@@ -96,6 +119,19 @@ struct bm_opened { // OPEN_STREAM and RUN
     uint32_t lease_ms, prefetch;
     char *position_stem;                  // owned; NULL for a cursor or a run
     const struct bm_same_host *same_host; // borrowed; NULL: not offered
+};
+struct bm_lent {
+    char id[BM_STREAM_ID_MAX + 1];
+    uint32_t lease_ms;
+    bool seen;                            // what it lends of its memory
+    const struct bm_same_host *same_host; // borrowed; NULL: not offered
+};
+struct bm_given_task {
+    char lender[BM_STREAM_ID_MAX + 1];
+    uint32_t slot;
+    uint64_t ticket, settled, attempt;
+    struct bm_task *task; // referenced; NULL: not yet
+    bool by_reference;
 };
 struct bm_registered {
     uint64_t fingerprint;
@@ -133,12 +169,19 @@ struct bm_connection_counts { // of tcp, tls+tcp and ipc, since the start unless
     uint64_t bad_frame;   // too long, or none
     uint64_t slow;        // did not read
 };
+struct bm_remote_status { // of a remote action
+    struct bm_remote_info info;
+    unsigned nlenders;
+    double waiting_seconds; // of the batch that waits longest
+};
 struct bm_status_report {
     double uptime_seconds;
     uint32_t workers, streams, runs, pipelines;
     uint64_t answered[BM_STATUSES]; // requests since the start, by code
     struct bm_connection_counts connections;
     uint64_t shared_batches; // sent by reference
+    unsigned nremotes;
+    struct bm_remote_status *remotes; // [nremotes], owned
     bool draining;
     struct bm_scheduler_status scheduler;
 };
@@ -161,6 +204,8 @@ struct bm_reply {
         bool unregistered; // there was one
         struct bm_opened opened;
         struct bm_batches batches;
+        struct bm_lent lent;
+        struct bm_given_task given;
         struct bm_run_report run;
         struct bm_status_report status;
     };

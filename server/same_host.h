@@ -1,10 +1,6 @@
 // same_host.h -- memory for clients on the same host, and the probe by which they find out.
-// Layer: server (may include base).
-//
-// The probe is a file in memory that holds a number nobody can guess: who reads the same number
-// under our pid and descriptor sees this process and may open what it has open, so is on the same
-// host, in the same namespace of processes, and the same user or a stronger one. Threads: any
-// thread, one at a time.
+// Layer: server (may include data).
+// Threads: any thread, one at a time.
 #pragma once
 #include "server/messages.h"
 

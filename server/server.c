@@ -20,6 +20,7 @@ struct bm_server {
     struct bm_transport *transport;
     struct bm_same_host same_host;
     bool has_same_host; // there is one
+    void (*note)(const char *text);
 };
 
 // ---- What the session needs of the world ----
@@ -37,6 +38,19 @@ static uint64_t server_random(struct bm_session_host *self)
     while (getrandom(&bits, sizeof bits, 0) != sizeof bits)
         ; // only a signal interrupts it
     return bits;
+}
+
+static bool server_sees(struct bm_session_host *self, const struct bm_probe *probe)
+{
+    (void)self;
+    return bm_mapped_is_here(probe);
+}
+
+static void server_note(struct bm_session_host *self, const char *text)
+{
+    const struct bm_server *server = BM_CONTAINER(self, struct bm_server, host);
+    if (server->note != NULL)
+        server->note(text);
 }
 
 static struct bm_connection_counts server_connections(struct bm_session_host *self)
@@ -97,7 +111,9 @@ static enum bm_status server_start(struct bm_server *server, const struct bm_ser
         .catalog = config->catalog,
         .registrar = config->registrar,
         .host = &server->host,
+        .remote = config->remote,
         .token = config->token,
+        .lender_token = config->lender_token,
         .same_host = server->has_same_host ? &server->same_host : NULL,
         .workers = nworkers,
         .lease_ms = config->lease_ms,
@@ -116,8 +132,12 @@ enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_
     struct bm_server *server = calloc(1, sizeof *server);
     if (server == NULL)
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for the server");
-    server->host = (struct bm_session_host){
-        .reply = server_reply, .random = server_random, .connections = server_connections};
+    server->host = (struct bm_session_host){.reply = server_reply,
+                                            .random = server_random,
+                                            .connections = server_connections,
+                                            .note = server_note,
+                                            .sees = config->no_shared_memory ? NULL : server_sees};
+    server->note = config->note;
     enum bm_status status = server_start(server, config, err);
     if (status != BM_OK)
         bm_server_stop(server);

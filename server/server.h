@@ -25,8 +25,11 @@ struct bm_server_config {
     uint32_t lease_ms;            // 0 = the default
     const struct bm_token *token; // that clients must have; NULL: none. Borrowed until stopped
     struct bm_tls_files tls;      // for tls+tcp://; all NULL: none. Read when it starts
-    bool insecure;                // allow listening beyond loopback without a token
-    bool no_shared_memory;        // every batch goes by the socket
+    struct bm_remote *remote;     // actions that others may lend; NULL: none. As the catalog
+    const struct bm_token *lender_token; // for those who lend them; NULL: the same. Borrowed
+    void (*note)(const char *text);      // a sentence for the log, from any thread; NULL: none
+    bool insecure;                       // allow listening beyond loopback without a token
+    bool no_shared_memory;               // every batch goes by the socket
 };
 
 enum bm_status bm_server_start(const struct bm_server_config *config, struct bm_server **ret_server,

@@ -1,9 +1,16 @@
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/session_internal.h"
 
 enum { SESSION_ID_DIGITS = 32 };
+
+struct session_noted {
+    struct bm_node node; // in session->notes
+    char text[256];
+};
 
 uint64_t session_now(const struct bm_session *session)
 {
@@ -31,16 +38,39 @@ void session_fail(struct bm_session *session, struct bm_exchange *exchange,
     session_answer(session, exchange);
 }
 
+// A note that there is no memory for is not made.
+void session_note(struct bm_session *session, const char *format, ...)
+{
+    struct session_noted *noted = malloc(sizeof *noted);
+    if (noted == NULL)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(noted->text, sizeof noted->text, format, args);
+    va_end(args);
+    bm_mutex_lock(&session->due_mutex);
+    bm_list_push_back(&session->notes, &noted->node);
+    bm_mutex_unlock(&session->due_mutex);
+}
+
 void bm_session_flush(struct bm_session *session)
 {
+    struct bm_session_host *host = session->config.host;
     for (;;) {
         bm_mutex_lock(&session->due_mutex);
-        struct bm_node *node = bm_list_pop_front(&session->due);
+        struct bm_node *note = bm_list_pop_front(&session->notes);
+        struct bm_node *node = note != NULL ? NULL : bm_list_pop_front(&session->due);
         bm_mutex_unlock(&session->due_mutex);
-        if (node == NULL)
+        if (note != NULL) {
+            struct session_noted *noted = BM_CONTAINER(note, struct session_noted, node);
+            if (host->note != NULL)
+                host->note(host, noted->text);
+            free(noted);
+        } else if (node != NULL) {
+            host->reply(host, BM_CONTAINER(node, struct bm_exchange, node));
+        } else {
             return;
-        struct bm_session_host *host = session->config.host;
-        host->reply(host, BM_CONTAINER(node, struct bm_exchange, node));
+        }
     }
 }
 
@@ -273,8 +303,8 @@ static struct session_holding *session_find(struct bm_session *session, const ch
     return holding != NULL && holding->type == type ? holding : NULL;
 }
 
-static void session_unknown(struct bm_session *session, struct bm_exchange *exchange,
-                            const char *what, const char *id)
+void session_unknown(struct bm_session *session, struct bm_exchange *exchange, const char *what,
+                     const char *id)
 {
     struct bm_error error;
     bm_fail(&error, BM_NOT_FOUND, NULL,
@@ -452,6 +482,11 @@ static void session_status(struct bm_session *session, struct bm_exchange *excha
         .shared_batches = session->nshared,
         .scheduler = bm_scheduler_status(session->config.scheduler),
     };
+    struct bm_error error;
+    if (session_lenders_status(session, report, &error) != BM_OK) {
+        session_fail(session, exchange, &error);
+        return;
+    }
     memcpy(report->answered, session->answered, sizeof report->answered);
     if (host->connections != NULL)
         report->connections = host->connections(host);
@@ -462,8 +497,12 @@ static void session_status(struct bm_session *session, struct bm_exchange *excha
 
 static bool session_knows(const struct bm_session *session, const struct bm_request *request)
 {
-    return session->config.token == NULL ||
-           bm_token_matches(session->config.token, request->token, request->token_size);
+    bool lends = request->kind == BM_CALL_LEND_ACTIONS || request->kind == BM_CALL_TAKE_TASK ||
+                 request->kind == BM_CALL_END_LENDING;
+    const struct bm_token *token = session->config.token;
+    if (lends && session->config.lender_token != NULL)
+        token = session->config.lender_token;
+    return token == NULL || bm_token_matches(token, request->token, request->token_size);
 }
 
 static void stranger_refuse(struct session_holding *strangers, struct bm_exchange *exchange)
@@ -533,6 +572,15 @@ void bm_session_request(struct bm_session *session, struct bm_exchange *exchange
     case BM_CALL_GET_STATUS:
         session_status(session, exchange);
         break;
+    case BM_CALL_LEND_ACTIONS:
+        session_lend(session, exchange);
+        break;
+    case BM_CALL_TAKE_TASK:
+        session_task_take(session, exchange);
+        break;
+    case BM_CALL_END_LENDING:
+        session_end_lending(session, exchange);
+        break;
     }
 }
 
@@ -569,6 +617,8 @@ enum bm_status bm_session_new(const struct bm_session_config *config,
     bm_list_init(&session->strangers.parked);
     bm_list_init(&session->leases);
     bm_list_init(&session->due);
+    bm_list_init(&session->notes);
+    session_lenders_init(session);
     bm_mutex_init(&session->due_mutex);
     *ret_session = session;
     return BM_OK;
@@ -596,6 +646,8 @@ void bm_session_free(struct bm_session *session)
     if (session == NULL)
         return;
     BM_ASSERT(session->closed && bm_list_empty(&session->due));
+    if (session->config.remote != NULL)
+        bm_remote_stop(session->config.remote);
     bm_mutex_fini(&session->due_mutex);
     free(session);
 }
@@ -607,5 +659,6 @@ void bm_session_drain(struct bm_session *session)
 
 bool bm_session_idle(const struct bm_session *session)
 {
-    return session->nstreams == 0 && session->nruns_due == 0 && session_nparked(session) == 0;
+    return session->nstreams == 0 && session->nruns_due == 0 &&
+           session_nparked(session) == session_lenders_parked(session);
 }

@@ -26,6 +26,8 @@ enum {
     BM_SESSION_STRANGER_MS = 100,    // so long, so that guessing takes time
     BM_SESSION_LEASE_MS = 60000,
     BM_SESSION_WAIT_MS_MAX = 30000,
+    BM_SESSION_LENDERS_MAX = 256,
+    BM_LENDER_SLOTS_MAX = 16,
     BM_SESSION_REGISTERED_MAX = 64, // pipelines of clients, of all of them
     BM_SESSION_REGISTERED_LEASE_MS_MAX = 24 * 60 * 60 * 1000,
     BM_SESSION_REPLY_BYTES = 1024 * 1024,          // of a reply, when the client sets no max_bytes
@@ -35,16 +37,20 @@ enum {
 struct bm_session;
 
 // One request on its way, embedded in the transport's own. The transport fills nothing else but
-// the zero struct, `send` and `same_host`; the session answers each exactly once through
-// bm_session_host.reply.
+// the zero struct, `send`, `lends`, `same_host` and `connection`; the session answers each exactly
+// once through bm_session_host.reply.
 struct bm_exchange {
     // Sends exchange->reply and takes the exchange back; the transport's. A host that knows where
     // it came from needs none.
     void (*send)(struct bm_exchange *exchange);
+    // Requests of this connection may be long from now on: it is that of a lender. With the mutex
+    // held; NULL: they may not.
+    void (*lends)(struct bm_exchange *exchange);
     struct bm_node node;
     struct bm_request request;
     struct bm_reply reply;
     bool same_host;        // the transport's word: it came from this machine
+    uint64_t connection;   // the transport's number of it, for bm_session_disconnected(), or 0
     struct bm_timer timer; // wait_ms
     void *parked_on;       // the stream or run it waits for, NULL otherwise
 };
@@ -54,6 +60,10 @@ struct bm_session_host {
     // and then owns the exchange again (bm_exchange_fini it before using it anew).
     void (*reply)(struct bm_session_host *self, struct bm_exchange *exchange);
     uint64_t (*random)(struct bm_session_host *self); // 64 unpredictable bits: ids, drawn seeds
+    // Whether memory of another process can be seen from here. NULL: no.
+    bool (*sees)(struct bm_session_host *self, const struct bm_probe *probe);
+    // A sentence for the log; called like reply(). NULL: there is none.
+    void (*note)(struct bm_session_host *self, const char *text);
     // For GetStatus. NULL: there are no connections.
     struct bm_connection_counts (*connections)(struct bm_session_host *self);
 };
@@ -64,7 +74,9 @@ struct bm_session_config {
     struct bm_catalog *catalog;           // borrowed; what clients register is in it, too
     const struct bm_registrar *registrar; // NULL: clients may not register. Borrowed
     struct bm_session_host *host;
+    struct bm_remote *remote;             // actions that others may lend; NULL: none. Borrowed
     const struct bm_token *token;         // that every request must have; NULL: none. Borrowed
+    const struct bm_token *lender_token;  // instead, for those who lend actions; NULL: the same
     const struct bm_same_host *same_host; // that clients may map; NULL: none. Borrowed
     unsigned workers;                     // for GetStatus
     uint32_t lease_ms;                    // 0 = BM_SESSION_LEASE_MS
@@ -84,6 +96,10 @@ void bm_session_refuse(struct bm_session *session, struct bm_exchange *exchange,
 // The client's connection is gone and so is the wish for an answer: unparks the exchange if it is
 // parked and answers it with CANCELLED, so that the host gets it back.
 void bm_session_abandon(struct bm_session *session, struct bm_exchange *exchange);
+
+// The connection is gone: who lent actions over it gives back what it has. After its requests were
+// abandoned.
+void bm_session_disconnected(struct bm_session *session, uint64_t connection);
 
 // No new streams and runs (UNAVAILABLE); what is open goes on.
 void bm_session_drain(struct bm_session *session);

@@ -58,6 +58,16 @@ struct session_holding {
     unsigned nparked, nparked_max;
 };
 
+struct session_lenders { // session_lender.c
+    struct bm_session *session;
+    struct bm_remote *remote; // NULL: there are no such actions
+    struct bm_remote_listener listener;
+    struct bm_list list;
+    unsigned n;
+    uint64_t missed; // mask of the actions that batches waited for while nobody lent them
+    bool serving;
+};
+
 struct bm_session {
     struct bm_session_config config;
     uint64_t lease_ns, started_ns;
@@ -72,8 +82,10 @@ struct bm_session {
     uint64_t answered[BM_STATUSES];   // by code
     uint64_t nshared;                 // batches sent by reference
     unsigned nruns_due;               // not over, or nobody was told the result yet
-    struct bm_mutex due_mutex;        // of `due`; no other mutex is taken under it
-    struct bm_list due;               // answered exchanges that bm_session_flush() hands out
+    struct session_lenders lenders;
+    struct bm_mutex due_mutex; // of `due` and `notes`; no other mutex is taken under it
+    struct bm_list due;        // answered exchanges that bm_session_flush() hands out
+    struct bm_list notes;      // likewise, of struct session_noted
 };
 
 // ---- session.c ----
@@ -84,6 +96,11 @@ uint64_t session_now(const struct bm_session *session);
 void session_answer(struct bm_session *session, struct bm_exchange *exchange);
 void session_fail(struct bm_session *session, struct bm_exchange *exchange,
                   const struct bm_error *err); // instead of what was put into the reply
+
+void session_unknown(struct bm_session *session, struct bm_exchange *exchange, const char *what,
+                     const char *id);
+void session_note(struct bm_session *session, const char *format, ...)
+    __attribute__((format(printf, 2, 3))); // for the log
 
 // Parks the exchange until session_unpark(), or until wait_ms is over: then type->late().
 // RESOURCE_EXHAUSTED: too many are; the caller answers it.
@@ -144,7 +161,8 @@ void session_holds_fini(struct session_holds *holds, bool seen);
 
 // ---- One file each: streams, cursors and their members, runs ----
 
-extern const struct session_holding_type session_stream_type, session_member_type, session_run_type;
+extern const struct session_holding_type session_stream_type, session_member_type, session_run_type,
+    session_lender_type;
 
 void session_stream_open(struct bm_session *session, struct bm_exchange *exchange);
 void session_stream_next(struct session_holding *holding, struct bm_exchange *exchange);
@@ -162,6 +180,16 @@ void session_register(struct bm_session *session, struct bm_exchange *exchange);
 void session_unregister(struct bm_session *session, struct bm_exchange *exchange);
 bool session_is_registered(const struct bm_session *session, const char *name); // by a client
 void session_registrations_free(struct bm_session *session); // takes them out of the catalog
+
+// ---- session_lender.c: processes that lend actions ----
+
+void session_lenders_init(struct bm_session *session);
+void session_lend(struct bm_session *session, struct bm_exchange *exchange);
+void session_task_take(struct bm_session *session, struct bm_exchange *exchange);
+void session_end_lending(struct bm_session *session, struct bm_exchange *exchange);
+unsigned session_lenders_parked(const struct bm_session *session); // requests that wait for tasks
+enum bm_status session_lenders_status(const struct bm_session *session,
+                                      struct bm_status_report *report, struct bm_error *err);
 
 void session_run_open(struct bm_session *session, struct bm_exchange *exchange);
 void session_run_get(struct session_holding *holding, struct bm_exchange *exchange);

@@ -72,6 +72,7 @@ static void peer_abandon(struct bm_peer *peer)
         bm_session_abandon(wires->session,
                            &BM_CONTAINER(node, struct bm_request_out, node)->exchange);
     bm_mutex_unlock(&wires->mutex);
+    bm_session_disconnected(wires->session, peer->number);
     wires->executor->leave(wires->executor);
 }
 
@@ -227,6 +228,14 @@ static void request_reply(struct bm_exchange *exchange)
         peer_send(peer);
 }
 
+static void request_lends(struct bm_exchange *exchange)
+{
+    struct bm_peer *peer = BM_CONTAINER(exchange, struct bm_request_out, exchange)->peer;
+    bm_mutex_lock(&peer->wires->mutex);
+    peer->request_bytes_max = BM_TASK_REQUEST_BYTES_MAX;
+    bm_mutex_unlock(&peer->wires->mutex);
+}
+
 void bm_peer_drop(struct bm_peer *peer)
 {
     struct bm_wires *wires = peer->wires;
@@ -244,7 +253,10 @@ static bool peer_headed(struct bm_peer *peer)
 {
     size_t head = bm_frame_head_bytes(peer->is_ipc);
     uint64_t size;
-    if (!bm_frame_length(peer->head, peer->is_ipc, &size) || size > BM_REQUEST_BYTES_MAX)
+    bm_mutex_lock(&peer->wires->mutex);
+    size_t most = peer->request_bytes_max;
+    bm_mutex_unlock(&peer->wires->mutex);
+    if (!bm_frame_length(peer->head, peer->is_ipc, &size) || size > most)
         return false;
     if (peer->got < head)
         return true;
@@ -264,14 +276,19 @@ static void peer_request(struct bm_peer *peer)
     struct bm_request_out *request = calloc(1, sizeof *request);
     struct bm_error error;
     enum bm_status status = BM_OK;
+    bool taken = false;
     if (request != NULL) {
+        request->exchange.connection = peer->number;
         request->exchange.send = request_reply;
+        request->exchange.lends = request_lends;
         request->exchange.same_host = peer->is_ipc || bm_address_is_local(&peer->address);
         request->peer = peer;
         request->id = bm_frame_id(peer->head, peer->is_ipc);
-        status = bm_request_decode(peer->body, peer->size, &request->exchange.request, &error);
+        status = bm_request_decode_long(peer->body, peer->size, BM_TASK_REQUEST_BYTES_MAX,
+                                        &request->exchange.request, &taken, &error);
     }
-    free(peer->body);
+    if (!taken)
+        free(peer->body);
     peer->body = NULL;
     peer->got = 0;
     if (request == NULL)
@@ -492,6 +509,10 @@ struct bm_peer *bm_peer_new(struct bm_wires *wires, const struct bm_accepted *ac
     }
     peer->watch = (struct bm_watch){peer_ready, fd};
     peer->wires = wires;
+    peer->request_bytes_max = BM_REQUEST_BYTES_MAX;
+    bm_mutex_lock(&wires->mutex);
+    peer->number = ++wires->npeers;
+    bm_mutex_unlock(&wires->mutex);
     peer->shaking = accepted->tls != NULL;
     peer->is_ipc = accepted->is_ipc;
     peer->address = accepted->address;

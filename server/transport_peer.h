@@ -29,6 +29,7 @@ struct bm_wires { // what all connections share
     struct bm_list peers;
     unsigned nrequests;
     bool stopping;
+    uint64_t npeers; // that there were
     struct bm_connection_counts counts;
 };
 
@@ -46,7 +47,9 @@ struct bm_peer {
     unsigned char head[BM_FRAME_HEAD_MAX];
     unsigned char *body; // NULL while a head is read
     size_t got, size;
+    uint64_t number; // of the connection: no other has it
     // The mutex':
+    size_t request_bytes_max;   // of one request: more for those who lend actions
     bool greeted, broken, told; // told: its requests were abandoned
     bool paused;                // nothing is read from it
     bool reads_when_writable;   // TLS has to send something first; the hub's thread's to change

@@ -82,6 +82,32 @@ fail:
     return NULL;
 }
 
+// ---- The probe ----
+
+bool bm_probe_open(struct bm_probe *ret_probe)
+{
+    enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
+    struct bm_probe probe = {.pid = (uint32_t)getpid()};
+    if (getrandom(probe.nonce, sizeof probe.nonce, 0) != sizeof probe.nonce)
+        return false;
+    int fd = memfd_create("batchmill-probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return false;
+    if (write(fd, probe.nonce, sizeof probe.nonce) != sizeof probe.nonce ||
+        fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
+        close(fd);
+        return false;
+    }
+    probe.fd = (uint32_t)fd;
+    *ret_probe = probe;
+    return true;
+}
+
+void bm_probe_close(const struct bm_probe *probe)
+{
+    close((int)probe->fd);
+}
+
 // ---- The pool ----
 
 static struct bm_shared *pool_take(struct bm_shared_pool *pool, uint64_t size_bytes)

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/shared_head.h"
+
 enum {
     BM_SHARED_BYTES_MIN = 64 * 1024, // a smaller piece is cheaper to send
     BM_SHARED_POOL_BYTES = 64 * 1024 * 1024,
@@ -22,6 +24,16 @@ struct bm_shared_pool;
 struct bm_shared_pool *bm_shared_pool_new(uint64_t bytes_min);
 void bm_shared_pool_free(struct bm_shared_pool *pool); // all was given back; NULL is fine
 uint64_t bm_shared_pool_bytes_min(const struct bm_shared_pool *pool);
+
+// A file in memory that holds a number nobody can guess: who reads the same number under our pid
+// and descriptor sees this process and may open what it has open, so is on the same host, in the
+// same namespace of processes, and the same user or a stronger one.
+struct bm_probe {
+    uint32_t pid, fd;
+    unsigned char nonce[BM_SHARED_NONCE_BYTES];
+};
+bool bm_probe_open(struct bm_probe *ret_probe); // false: there can be none
+void bm_probe_close(const struct bm_probe *probe);
 
 struct bm_shared;
 // NULL: there is no more memory, no more file, or no such thing on this system.
