@@ -36,7 +36,16 @@ MAY_INCLUDE = {
     "src/plugin": ("base/", "data/", "pipeline/"),
     "src/remote": ("base/", "data/", "pipeline/", "run/executor.h"),
     "server": SRC + ("batchmill/v1/",),
-    "client/c": ("base/", "net/", "data/dtype.h", "batchmill/client.h", "batchmill/v1/"),
+    "client/c": (
+        "base/",
+        "net/",
+        "data/dtype.h",
+        "data/shared.h",
+        "data/mapped.h",
+        "batchmill/client.h",
+        "batchmill/lend.h",
+        "batchmill/v1/",
+    ),
     "client/cli": SRC + ("server/", "batchmill/client.h"),
     "examples/c": ("batchmill/client.h",),
 }

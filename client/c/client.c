@@ -238,6 +238,18 @@ static enum batchmill_code connection_new(const struct batchmill_client *client,
     return code;
 }
 
+enum batchmill_code bm_client_connect(const struct batchmill_client *client,
+                                      struct bm_client_transport **ret_transport,
+                                      struct batchmill_error *error)
+{
+    struct bm_client_connection *connection = NULL;
+    enum batchmill_code code = connection_new(client, false, &connection, error);
+    if (code == BATCHMILL_OK)
+        *ret_transport = connection->transport;
+    free(connection);
+    return code;
+}
+
 enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
                                                struct bm_client_connection **ret_connection,
                                                struct batchmill_error *error)

@@ -13,7 +13,7 @@ enum batchmill_code wire_code(uint64_t value)
 enum batchmill_code wire_reply(const void *bytes, size_t size, uint32_t number,
                                struct bm_wire *ret_body, struct batchmill_error *error)
 {
-    enum { FIRST_REPLY = 3, LAST_REPLY = 15 };
+    enum { FIRST_REPLY = 3, LAST_REPLY = 17 };
     struct bm_wire wire = bm_wire_of(bytes, size), message = {0}, body = {0};
     struct bm_wire_field field;
     uint64_t code = 0;

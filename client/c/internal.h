@@ -72,6 +72,11 @@ enum batchmill_code bm_client_enter_connection(struct batchmill_client *client,
 void bm_client_leave_connection(struct batchmill_client *client,
                                 struct bm_client_connection *connection);
 
+// One that is nobody else's.
+enum batchmill_code bm_client_connect(const struct batchmill_client *client,
+                                      struct bm_client_transport **ret_transport,
+                                      struct batchmill_error *error);
+
 // Seals and sends `request` and waits for the reply; it gives up `timeout_ms` after the server
 // should have answered. `wait_ms`: how long the server may take over it.
 enum batchmill_code bm_client_exchange(struct batchmill_client *client, struct bm_buffer *request,

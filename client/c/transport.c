@@ -57,6 +57,12 @@ void bm_client_transport_close(struct bm_client_transport *transport)
         transport->type->close(transport);
 }
 
+bool bm_client_transport_hello(struct bm_client_transport *transport, const void *bytes,
+                               size_t size)
+{
+    return transport->type->hello != NULL && transport->type->hello(transport, bytes, size);
+}
+
 bool bm_client_transport_connected(struct bm_client_transport *transport, uint64_t *ret_since_ns)
 {
     return transport->type->connected(transport, ret_since_ns);

@@ -53,6 +53,10 @@ struct bm_client_transport_config {
 enum batchmill_code bm_client_transport_open(const struct bm_client_transport_config *config,
                                              struct bm_client_transport **ret_transport,
                                              struct batchmill_error *error);
+// A request that is sent first whenever the connection is made again, before all others. Over tcp,
+// tls+tcp and ipc. False: out of memory.
+bool bm_client_transport_hello(struct bm_client_transport *transport, const void *bytes,
+                               size_t size);
 // Every call has been freed. NULL is fine.
 void bm_client_transport_close(struct bm_client_transport *transport);
 // Whether it is connected, and since when it is or is not (bm_clock_system).

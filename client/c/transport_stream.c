@@ -68,6 +68,7 @@ struct link {
     uint32_t last_id;
     bool sending;                 // somebody is about to send `going`
     bool blocked;                 // the socket does not take the rest of `going` yet
+    struct bm_buffer hello;       // first of all on a new connection; empty: nothing
     struct bm_buffer going, next; // frames are added to the second
     size_t sent;
 
@@ -193,18 +194,29 @@ static void link_pump(struct link *link) BM_REQUIRES(link->mutex)
 }
 
 // False: out of memory.
-static bool link_frame(struct link *link, struct link_call *call) BM_REQUIRES(link->mutex)
+static bool link_frame_bytes(struct link *link, const struct bm_buffer *request, uint32_t id)
+    BM_REQUIRES(link->mutex)
 {
-    size_t head = bm_frame_head_bytes(link->is_ipc), size = call->request.size;
-    call->sent_ns = bm_client_transport_now_ns();
+    size_t head = bm_frame_head_bytes(link->is_ipc), size = request->size;
     unsigned char *frame = bm_buffer_extend(&link->next, head + size);
     if (frame == NULL) {
         link->next.failed = false; // what is in it goes
         return false;
     }
-    bm_frame_head_put(frame, link->is_ipc, size, call->id);
-    memcpy(frame + head, call->request.data, size);
+    bm_frame_head_put(frame, link->is_ipc, size, id);
+    memcpy(frame + head, request->data, size);
     return true;
+}
+
+static bool link_frame(struct link *link, struct link_call *call) BM_REQUIRES(link->mutex)
+{
+    call->sent_ns = bm_client_transport_now_ns();
+    return link_frame_bytes(link, &call->request, call->id);
+}
+
+static uint32_t link_id(struct link *link) BM_REQUIRES(link->mutex)
+{
+    return ++link->last_id | UINT32_C(0x80000000);
 }
 
 // ---- Receiving ----
@@ -447,6 +459,8 @@ static void link_begin(struct link *link)
     link->since_ns = link->heard_ns;
     link->refusal.status = BM_OK;
     link_move(link, OPEN);
+    if (link->hello.size > 0) // nobody waits for the answer
+        (void)link_frame_bytes(link, &link->hello, link_id(link));
     struct bm_node *end = &link->calls.head;
     for (struct bm_node *node = end->next; node != end; node = node->next) {
         if (call_at(node)->busy)
@@ -553,6 +567,7 @@ static void link_free(struct link *link)
     bm_client_pool_close(link->pool);
     if (link->wake >= 0)
         close(link->wake);
+    bm_buffer_fini(&link->hello);
     bm_buffer_fini(&link->going);
     bm_buffer_fini(&link->next);
     bm_cond_fini(&link->called);
@@ -601,6 +616,7 @@ static enum batchmill_code link_open(const struct bm_client_transport_config *co
     bm_mutex_init(&link->mutex);
     bm_cond_init(&link->called);
     bm_list_init(&link->calls);
+    bm_buffer_init(&link->hello);
     bm_buffer_init(&link->going);
     bm_buffer_init(&link->next);
     if (link->pool == NULL || link->wake < 0 ||
@@ -611,6 +627,17 @@ static enum batchmill_code link_open(const struct bm_client_transport_config *co
     }
     *ret_transport = &link->base;
     return BATCHMILL_OK;
+}
+
+static bool link_hello(struct bm_client_transport *transport, const void *bytes, size_t size)
+{
+    struct link *link = link_of(transport);
+    bm_mutex_lock(&link->mutex);
+    bm_buffer_clear(&link->hello);
+    bm_buffer_add(&link->hello, bytes, size);
+    bool good = !bm_buffer_failed(&link->hello);
+    bm_mutex_unlock(&link->mutex);
+    return good;
 }
 
 static bool link_connected(struct bm_client_transport *transport, uint64_t *ret_since_ns)
@@ -666,7 +693,7 @@ static bool link_call_start(struct bm_client_call *base, const void *bytes, size
     bm_buffer_add(&call->request, bytes, size);
     bool started = !call->closing && !bm_buffer_failed(&call->request);
     if (started) {
-        call->id = ++link->last_id | UINT32_C(0x80000000);
+        call->id = link_id(link);
         // Without a connection it goes when there is one.
         started = link->state != OPEN || link_frame(link, call);
         call->busy = started;
@@ -694,6 +721,7 @@ static void link_call_free(struct bm_client_call *base)
 const struct bm_client_transport_type bm_client_transport_stream = {
     .open = link_open,
     .close = link_close,
+    .hello = link_hello,
     .connected = link_connected,
     .refused = link_refused,
     .call_new = link_call_new,

@@ -15,6 +15,7 @@ struct bm_client_transport_type {
                                 struct batchmill_error *error);
     void (*close)(struct bm_client_transport *transport);
     bool (*connected)(struct bm_client_transport *transport, uint64_t *ret_since_ns);
+    bool (*hello)(struct bm_client_transport *transport, const void *bytes, size_t size); // or NULL
     // NULL: it takes whoever answers.
     bool (*refused)(struct bm_client_transport *transport, struct batchmill_error *ret_why);
     struct bm_client_call *(*call_new)(struct bm_client_transport *transport,

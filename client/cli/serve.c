@@ -36,7 +36,7 @@ enum { STOP_SECONDS_MAX = 10, PLUGINS_MAX = 64 };
 
 struct serve {
     const char *config, *token_file;
-    struct bm_token token; // size 0: none
+    struct bm_token token, lender_token; // size 0: none
     struct bm_tls_files tls;
     const char *listen[BM_LISTEN_MAX];
     const char *plugins[PLUGINS_MAX];
@@ -246,6 +246,11 @@ static struct bm_tls_files serve_tls(const struct serve *serve, const struct bm_
     return files;
 }
 
+static void serve_note(const char *text)
+{
+    BM_LOG(BM_LOG_INFO, "remote-actions", BM_TEXT("message", text));
+}
+
 static int serve_run(const struct serve *serve, const struct bm_config *config,
                      const sigset_t *signals)
 {
@@ -258,7 +263,10 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
         .nlisten = config->nlisten,
         .workers = serve->has_workers ? serve->workers : config->workers,
         .memory_bytes = serve->has_memory ? serve->memory_bytes : config->memory_bytes,
+        .remote = config->remote,
         .token = serve->token.size == 0 ? NULL : &serve->token,
+        .lender_token = serve->lender_token.size == 0 ? NULL : &serve->lender_token,
+        .note = serve_note,
         .tls = serve_tls(serve, &config->tls),
         .insecure = serve->insecure,
         .no_shared_memory = serve->no_shared_memory,
@@ -293,6 +301,8 @@ static enum bm_status serve_load(struct serve *serve, struct bm_registry **regis
     const char *token_file = serve->token_file != NULL ? serve->token_file : config->token_file;
     if (status == BM_OK && token_file != NULL)
         status = bm_token_load(token_file, &serve->token, err);
+    if (status == BM_OK && config->lender_token_file != NULL)
+        status = bm_token_load(config->lender_token_file, &serve->lender_token, err);
     return status;
 }
 
@@ -328,6 +338,7 @@ int cli_serve(int argc, char **argv)
         code = serve_run(&serve, &config, &signals);
     }
     bm_token_fini(&serve.token);
+    bm_token_fini(&serve.lender_token);
     bm_config_fini(&config);
     bm_registry_free(registry);
     return code;

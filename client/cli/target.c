@@ -132,6 +132,7 @@ static enum cli_exit target_embed(struct cli_target *target, const char **ret_ur
             &(struct bm_server_config){
                 .catalog = embedded->config.catalog,
                 .registrar = embedded->config.allow_register ? embedded->config.registrar : NULL,
+                .remote = embedded->config.remote,
                 .listen = listen,
                 .nlisten = 1,
                 .workers = embedded->config.workers,

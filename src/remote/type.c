@@ -45,7 +45,7 @@ static enum bm_status infer_write(const struct remote_write *write, struct bm_in
             memcpy(component.shape, like->shape, sizeof component.shape);
         }
     }
-    return bm_infer_write(infer, &component, -1, NULL, err);
+    return bm_infer_write(infer, &component, -1, &index, err);
 }
 
 // The parameters as JSON: those given, and the defaults of the rest.

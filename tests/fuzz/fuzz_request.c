@@ -64,6 +64,18 @@ static void request_check(const struct bm_request *request)
     case BM_CALL_DESCRIBE_PIPELINE:
         BM_ASSERT(bm_name_valid(request->named.name));
         break;
+    case BM_CALL_LEND_ACTIONS:
+        BM_ASSERT(request->lend.nactions <= BM_REMOTE_ACTIONS_MAX);
+        for (unsigned i = 0; i < request->lend.nactions; i++)
+            BM_ASSERT(bm_name_valid(request->lend.actions[i].name));
+        break;
+    case BM_CALL_TAKE_TASK:
+        id_check(request->task.lender);
+        BM_ASSERT(request->task.wait_ms <= BM_SESSION_WAIT_MS_MAX);
+        break;
+    case BM_CALL_END_LENDING:
+        id_check(request->named.name);
+        break;
     case BM_CALL_LIST_PIPELINES:
     case BM_CALL_GET_STATUS:
     case BM_CALL_NONE:

@@ -81,7 +81,7 @@ struct host {
 };
 
 static struct host host;
-static const struct bm_same_host same_host = {.pid = 1, .fd = 3};
+static const struct bm_same_host same_host = {.probe = {.pid = 1, .fd = 3}};
 
 static struct bm_catalog *catalog_once(void)
 {
@@ -314,9 +314,13 @@ static void request_point(struct bm_request *request, struct call *call)
     case BM_CALL_NEXT_BATCHES:
         request->next.stream = id_of(request->next.stream, call);
         break;
+    case BM_CALL_TAKE_TASK:
+        request->task.lender = id_of(request->task.lender, call);
+        break;
     case BM_CALL_CLOSE_STREAM:
     case BM_CALL_GET_RUN:
     case BM_CALL_CANCEL_RUN:
+    case BM_CALL_END_LENDING:
         request->named.name = id_of(request->named.name, call);
         break;
     case BM_CALL_NONE:
@@ -324,6 +328,7 @@ static void request_point(struct bm_request *request, struct call *call)
     case BM_CALL_DESCRIBE_PIPELINE:
     case BM_CALL_REGISTER_PIPELINE:
     case BM_CALL_UNREGISTER_PIPELINE:
+    case BM_CALL_LEND_ACTIONS:
     case BM_CALL_GET_STATUS:
         break;
     }

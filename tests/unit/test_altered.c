@@ -101,7 +101,7 @@ static void a_check_that_is_not_at_the_end_is_refused(void **state)
     bm_buffer_init(&request);
     bm_client_encode_status(&request, NULL);
     assert_int_equal(bm_client_request_seal(&request, NULL, NULL), BATCHMILL_OK);
-    bm_buffer_add(&request, "\x78\x01", 2); // field 15, unknown
+    bm_buffer_add(&request, "\xf8\x01\x01", 3); // field 31, unknown
     assert_int_equal(bm_request_decode(request.data, request.size, &got, NULL), BM_DATA_LOSS);
     bm_buffer_fini(&request);
 }

@@ -22,8 +22,8 @@ static int setup(void **state)
 {
     (void)state;
     assert_true(bm_same_host_open(BM_SHARED_BYTES_MIN, &probe));
-    where = (struct bm_client_same_host){.pid = probe.pid, .fd = probe.fd};
-    memcpy(where.nonce, probe.nonce, sizeof where.nonce);
+    where = (struct bm_client_same_host){.pid = probe.probe.pid, .fd = probe.probe.fd};
+    memcpy(where.nonce, probe.probe.nonce, sizeof where.nonce);
     return 0;
 }
 
@@ -104,10 +104,14 @@ static void what_is_not_as_the_server_says_is_refused(void **state)
     const struct {
         uint64_t fd, offset, size, block;
     } lies[] = {
-        {probe.fd, 0, 0, 0}, {1000000, 0, 0, 0},
-        {0, 1, 0, 0},        {0, 16, 0, 0},
-        {0, SIZE, 0, 0},     {0, UINT64_MAX - 4095, 0, 0},
-        {0, 0, 1, 0},        {0, 0, UINT64_MAX - SIZE, 0},
+        {probe.probe.fd, 0, 0, 0},
+        {1000000, 0, 0, 0},
+        {0, 1, 0, 0},
+        {0, 16, 0, 0},
+        {0, SIZE, 0, 0},
+        {0, UINT64_MAX - 4095, 0, 0},
+        {0, 0, 1, 0},
+        {0, 0, UINT64_MAX - SIZE, 0},
         {0, 0, 0, 1},
     };
     for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
