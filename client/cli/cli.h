@@ -29,12 +29,6 @@ int cli_export(int argc, char **argv);
 int cli_register(int argc, char **argv);
 int cli_unregister(int argc, char **argv);
 
-// ---- types.c ----
-
-struct bm_registry;
-enum bm_status cli_registry_new(struct bm_registry **ret_registry,
-                                struct bm_error *err); // all types
-
 // ---- target.c: which server ----
 
 struct cli_target {
@@ -44,8 +38,7 @@ struct cli_target {
     uint32_t timeout_ms;
     bool no_shared_memory;
     struct batchmill_client *client;
-    struct bm_server *embedded; // with --config
-    void *embedded_config;
+    struct bm_embedded *embedded; // with --config
 };
 extern const struct argp cli_target_argp; // a child parser; its input is a struct cli_target
 // Connects, or starts the server of --config in this process. Prints what goes wrong and returns

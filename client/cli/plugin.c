@@ -12,6 +12,7 @@
 #include "client/cli/plugin.h"
 #include "plugin/plugin.h"
 #include "server/config.h"
+#include "server/embedded.h"
 
 enum { KEY_TYPE = 0x100, KEY_PARAMETERS, KEY_SOURCE, KEY_TIMEOUT };
 
@@ -169,7 +170,7 @@ static void load_and_check(struct check *check)
     struct bm_plugin plugin;
     struct bm_error error = {0};
     check_begin(check, "load");
-    enum bm_status status = cli_registry_new(&check->registry, &error);
+    enum bm_status status = bm_registry_of_all(&check->registry, &error);
     if (status == BM_OK)
         status = check_sample_register(check->registry, &error);
     if (status == BM_OK)

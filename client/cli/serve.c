@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "client/cli/cli.h"
 #include "plugin/plugin.h"
-#include "server/server.h"
+#include "server/embedded.h"
 
 enum {
     KEY_CONFIG = 0x100,
@@ -293,7 +293,7 @@ static int serve_run(const struct serve *serve, const struct bm_config *config,
 static enum bm_status serve_load(struct serve *serve, struct bm_registry **registry,
                                  struct bm_config *config, struct bm_error *err)
 {
-    enum bm_status status = cli_registry_new(registry, err);
+    enum bm_status status = bm_registry_of_all(registry, err);
     for (unsigned i = 0; i < serve->nplugins && status == BM_OK; i++)
         status = bm_plugins_load(*registry, serve->plugins[i], err);
     if (status == BM_OK)

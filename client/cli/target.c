@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client/cli/cli.h"
-#include "server/server.h"
+#include "server/embedded.h"
+#include "server/token.h"
 
 enum {
     KEY_SERVER = 0x100,
@@ -91,62 +91,17 @@ static error_t target_parse(int key, char *arg, struct argp_state *state)
 
 const struct argp cli_target_argp = {.options = target_options, .parser = target_parse};
 
-struct embedded {
-    struct bm_registry *registry;
-    struct bm_config config;
-};
-
-static void embedded_free(struct embedded *embedded)
-{
-    if (embedded == NULL)
-        return;
-    bm_config_fini(&embedded->config);
-    bm_registry_free(embedded->registry);
-    free(embedded);
-}
-
-static enum bm_status embedded_load(const char *path, struct embedded *embedded,
-                                    struct bm_error *err)
-{
-    enum bm_status status = cli_registry_new(&embedded->registry, err);
-    if (status == BM_OK)
-        status = bm_config_load(path, embedded->registry, &embedded->config, err);
-    return status;
-}
-
 // The server of --config listens nowhere but inside this process.
 static enum cli_exit target_embed(struct cli_target *target, const char **ret_url)
 {
     struct bm_error error = {0};
-    struct embedded *embedded = calloc(1, sizeof *embedded);
-    if (embedded == NULL) {
-        fprintf(stderr, "%s: out of memory\n", program_invocation_name);
-        return CLI_FAILED;
-    }
-    enum bm_status status = embedded_load(target->config, embedded, &error);
-    if (status == BM_OK) {
-        char url[64];
-        snprintf(url, sizeof url, "inproc://batchmill-%ld", (long)getpid());
-        const char *const listen[] = {url};
-        status = bm_server_start(
-            &(struct bm_server_config){
-                .catalog = embedded->config.catalog,
-                .registrar = embedded->config.allow_register ? embedded->config.registrar : NULL,
-                .remote = embedded->config.remote,
-                .listen = listen,
-                .nlisten = 1,
-                .workers = embedded->config.workers,
-                .memory_bytes = embedded->config.memory_bytes},
-            &target->embedded, &error);
-    }
-    if (status != BM_OK) {
+    if (bm_embedded_start(&(struct bm_embedded_config){.path = target->config}, &target->embedded,
+                          &error) != BM_OK) {
         fprintf(stderr, "%s: %s%s%s\n", program_invocation_name, error.where,
                 error.where[0] == '\0' ? "" : ": ", error.text);
-        embedded_free(embedded);
         return CLI_FAILED;
     }
-    target->embedded_config = embedded;
-    *ret_url = bm_server_url(target->embedded, 0);
+    *ret_url = bm_embedded_url(target->embedded);
     return CLI_DONE;
 }
 
@@ -212,9 +167,6 @@ void cli_target_close(struct cli_target *target)
 {
     batchmill_disconnect(target->client);
     target->client = NULL;
-    if (target->embedded != NULL)
-        bm_server_stop(target->embedded);
+    bm_embedded_stop(target->embedded);
     target->embedded = NULL;
-    embedded_free(target->embedded_config);
-    target->embedded_config = NULL;
 }

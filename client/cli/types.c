@@ -4,25 +4,9 @@
 
 #include <jansson.h>
 
-#include "actions/actions.h"
 #include "client/cli/cli.h"
 #include "plugin/plugin.h"
-#include "sources/sources.h"
-
-enum bm_status cli_registry_new(struct bm_registry **ret_registry, struct bm_error *err)
-{
-    struct bm_registry *registry = NULL;
-    enum bm_status status = bm_registry_new(&registry, err);
-    if (status == BM_OK)
-        status = bm_actions_register(registry, err);
-    if (status == BM_OK)
-        status = bm_sources_register(registry, err);
-    if (status == BM_OK)
-        *ret_registry = registry;
-    else
-        bm_registry_free(registry);
-    return status;
-}
+#include "server/embedded.h"
 
 enum { KEY_PLUGINS = 0x100, KEY_JSON };
 
@@ -160,7 +144,7 @@ static int print_types(int argc, char **argv, const struct types_form *form)
     struct bm_registry *registry = NULL;
     struct bm_error error = {0};
     bool ok = false;
-    enum bm_status status = cli_registry_new(&registry, &error);
+    enum bm_status status = bm_registry_of_all(&registry, &error);
     if (status == BM_OK && types.plugins != NULL)
         status = bm_plugins_load(registry, types.plugins, &error);
     if (status != BM_OK)
