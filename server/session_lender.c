@@ -383,7 +383,7 @@ static enum bm_status lender_new(struct bm_session *session, const struct bm_len
         return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a lender");
     struct bm_session_host *host = session->config.host;
     if (request->probed && host->sees != NULL && host->sees(host, &request->probe))
-        lender->mapped = bm_mapped_new(request->probe.pid);
+        lender->mapped = bm_mapped_new(request->probe.pid, false);
     lender->actions = actions;
     lender->nslots = request->slots;
     for (unsigned s = 0; s < lender->nslots; s++)

@@ -349,6 +349,7 @@ static struct batchmill_client *client_new(const char *url, const struct batchmi
             options->max_message_bytes == 0 ? MESSAGE_BYTES_MAX : options->max_message_bytes,
         .log = options->log,
         .log_context = options->log_context,
+        .writable = options->writable,
         .no_shared_memory = options->no_shared_memory,
         .pid = getpid(),
     };

@@ -45,6 +45,7 @@ struct batchmill_client {
     struct bm_list streams;        // open ones, with cursors' members; the mutex
     struct bm_list members;        // of cursors; the mutex
     struct bm_client_timer *timer; // keeps the leases; from the first stream on; the mutex
+    bool writable;                 // tensors are
     bool no_shared_memory;         // not wanted, or not possible; the mutex
 };
 

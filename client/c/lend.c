@@ -315,7 +315,7 @@ static enum batchmill_code lender_make_again(struct batchmill_lender *lender,
     struct bm_mapped *server = NULL;
     if (code == BATCHMILL_OK && lent.has_same_host && !client->no_shared_memory &&
         bm_mapped_is_here(&lent.same_host))
-        server = bm_mapped_new(lent.same_host.pid);
+        server = bm_mapped_new(lent.same_host.pid, client->writable);
     bm_mutex_lock(&client->mutex);
     if (code != BATCHMILL_OK)
         return code;

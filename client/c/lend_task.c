@@ -45,7 +45,7 @@ static bool task_map(struct batchmill_task *task)
             continue;
         const struct bm_mapped_place place = {from->fd, from->block, from->offset,
                                               from->size_bytes};
-        const void *data = NULL;
+        void *data = NULL;
         struct bm_mapping *mapping = task->server == NULL || from->offset % BM_CLIENT_ALIGNMENT != 0
                                          ? NULL
                                          : bm_mapped_enter(task->server, &place, &data);

@@ -13,7 +13,9 @@
 
 struct bm_client_shared;
 // NULL: from here the server's memory is not to be seen, or there is no memory for this.
-struct bm_client_shared *bm_client_shared_new(const struct bm_client_same_host *where);
+// `writable`: tensors may be written into.
+struct bm_client_shared *bm_client_shared_new(const struct bm_client_same_host *where,
+                                              bool writable);
 struct bm_client_shared *bm_client_shared_unref(struct bm_client_shared *shared); // NULL is fine
 
 // Before asking for `count` batches. False: too many are held or on their way, so those have to

@@ -98,7 +98,7 @@ struct bm_client_shared *bm_client_map_server(struct batchmill_client *client,
 {
     if (!opened->has_same_host || !client_may_map(client))
         return NULL;
-    struct bm_client_shared *shared = bm_client_shared_new(&opened->same_host);
+    struct bm_client_shared *shared = bm_client_shared_new(&opened->same_host, client->writable);
     if (shared != NULL)
         return shared;
     bm_mutex_lock(&client->mutex);

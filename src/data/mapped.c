@@ -17,7 +17,7 @@ enum { IDLE_BYTES_MAX = 64 * 1024 * 1024 }; // mapped, and not looked at
 struct bm_mapping {
     struct bm_node node;      // in mapped->mappings
     struct bm_node idle_node; // in mapped->idle while nobody looks at it
-    const struct bm_shared_head *head;
+    struct bm_shared_head *head;
     uint64_t block;
     size_t size; // with the head
     unsigned nusers;
@@ -26,6 +26,7 @@ struct bm_mapping {
 struct bm_mapped {
     atomic_uint refs;
     uint32_t pid;
+    bool writable;
     struct bm_mutex mutex; // of what follows
     struct bm_list mappings, idle;
     size_t idle_bytes;
@@ -66,14 +67,19 @@ bool bm_mapped_is_here(const struct bm_probe *probe)
     return same;
 }
 
-static struct bm_mapping *mapping_new(uint32_t pid, const struct bm_mapped_place *place)
+static struct bm_mapping *mapping_new(const struct bm_mapped *mapped,
+                                      const struct bm_mapped_place *place)
 {
+    // Read-only, all of its pages are taken over at once: they are there. What may be written is
+    // copied page by page when it is.
+    int protection = PROT_READ | (mapped->writable ? PROT_WRITE : 0);
+    int flags = mapped->writable ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE;
     struct stat info;
     struct bm_mapping *mapping = calloc(1, sizeof *mapping);
-    int file = mapping == NULL ? -1 : file_open(pid, place->fd, &info);
+    int file = mapping == NULL ? -1 : file_open(mapped->pid, place->fd, &info);
     void *map = MAP_FAILED;
-    if (file >= 0 && info.st_size >= BM_SHARED_HEAD_BYTES) // all of it: its pages are there
-        map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0);
+    if (file >= 0 && info.st_size >= BM_SHARED_HEAD_BYTES)
+        map = mmap(NULL, (size_t)info.st_size, protection, flags, file, 0);
     if (file >= 0)
         close(file);
     if (map == MAP_FAILED) {
@@ -93,7 +99,7 @@ static struct bm_mapping *mapping_new(uint32_t pid, const struct bm_mapped_place
 
 static void mapping_free(struct bm_mapping *mapping)
 {
-    munmap((void *)mapping->head, mapping->size);
+    munmap(mapping->head, mapping->size);
     free(mapping);
 }
 
@@ -127,7 +133,7 @@ static struct bm_mapping *mapped_take(struct bm_mapped *mapped, const struct bm_
 {
     struct bm_mapping *mapping = mapped_find(mapped, place->block);
     if (mapping == NULL) {
-        mapping = mapping_new(mapped->pid, place);
+        mapping = mapping_new(mapped, place);
         if (mapping == NULL)
             return NULL;
         bm_list_push_front(&mapped->mappings, &mapping->node);
@@ -150,23 +156,33 @@ static void mapped_drop(struct bm_mapped *mapped, struct bm_mapping *mapping)
 }
 
 struct bm_mapping *bm_mapped_enter(struct bm_mapped *mapped, const struct bm_mapped_place *place,
-                                   const void **ret_data)
+                                   void **ret_data)
 {
-    bm_mutex_lock(&mapped->mutex);
-    struct bm_mapping *mapping = mapped_take(mapped, place);
-    if (mapping != NULL && (place->offset < BM_SHARED_HEAD_BYTES || place->offset > mapping->size ||
-                            place->size_bytes > mapping->size - place->offset)) {
-        mapped_drop(mapped, mapping);
-        mapping = NULL;
+    struct bm_mapping *mapping;
+    if (mapped->writable) {
+        mapping = mapping_new(mapped, place);
+    } else {
+        bm_mutex_lock(&mapped->mutex);
+        mapping = mapped_take(mapped, place);
+        bm_mutex_unlock(&mapped->mutex);
     }
-    bm_mutex_unlock(&mapped->mutex);
-    if (mapping != NULL)
-        *ret_data = (const unsigned char *)mapping->head + place->offset;
+    if (mapping == NULL)
+        return NULL;
+    if (place->offset < BM_SHARED_HEAD_BYTES || place->offset > mapping->size ||
+        place->size_bytes > mapping->size - place->offset) {
+        bm_mapped_leave(mapped, mapping);
+        return NULL;
+    }
+    *ret_data = (unsigned char *)mapping->head + place->offset;
     return mapping;
 }
 
 void bm_mapped_leave(struct bm_mapped *mapped, struct bm_mapping *mapping)
 {
+    if (mapped->writable) {
+        mapping_free(mapping);
+        return;
+    }
     bm_mutex_lock(&mapped->mutex);
     mapped_drop(mapped, mapping);
     bm_mutex_unlock(&mapped->mutex);
@@ -174,13 +190,14 @@ void bm_mapped_leave(struct bm_mapped *mapped, struct bm_mapping *mapping)
 
 // ---- Its life ----
 
-struct bm_mapped *bm_mapped_new(uint32_t pid)
+struct bm_mapped *bm_mapped_new(uint32_t pid, bool writable)
 {
     struct bm_mapped *mapped = calloc(1, sizeof *mapped);
     if (mapped == NULL)
         return NULL;
     atomic_init(&mapped->refs, 1);
     mapped->pid = pid;
+    mapped->writable = writable;
     bm_mutex_init(&mapped->mutex);
     bm_list_init(&mapped->mappings);
     bm_list_init(&mapped->idle);

@@ -15,8 +15,10 @@
 // Whether /proc/PID/fd/FD holds the nonce: then that very process is seen from here.
 bool bm_mapped_is_here(const struct bm_probe *probe);
 
-struct bm_mapped;                              // what is mapped of one process
-struct bm_mapped *bm_mapped_new(uint32_t pid); // NULL: out of memory
+struct bm_mapped; // what is mapped of one process
+// `writable`: what is mapped may be written, which nobody else sees; each use then has pages of its
+// own, which is dearer by far than looking. NULL: out of memory.
+struct bm_mapped *bm_mapped_new(uint32_t pid, bool writable);
 struct bm_mapped *bm_mapped_ref(struct bm_mapped *mapped);
 struct bm_mapped *bm_mapped_unref(struct bm_mapped *mapped); // returns NULL; NULL is fine
 
@@ -27,5 +29,5 @@ struct bm_mapped_place {
 struct bm_mapping; // of a block; whoever looks at it holds `mapped` too
 // Maps the place's block. NULL: it is not what is said of it, or cannot be mapped.
 struct bm_mapping *bm_mapped_enter(struct bm_mapped *mapped, const struct bm_mapped_place *place,
-                                   const void **ret_data);
+                                   void **ret_data);
 void bm_mapped_leave(struct bm_mapped *mapped, struct bm_mapping *mapping);

@@ -134,7 +134,7 @@ static enum bm_result tensor_copy(struct bm_call *call, unsigned c, struct bm_ma
             memcpy(to->data, tensor->data, got);
         return BM_RESULT_OK;
     }
-    const void *data = NULL;
+    void *data = NULL;
     struct bm_mapping *mapping =
         mapped == NULL ? NULL : bm_mapped_enter(mapped, &tensor->place, &data);
     if (mapping == NULL)

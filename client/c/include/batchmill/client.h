@@ -100,6 +100,9 @@ struct batchmill_options {
     // Large tensors of a server on this host are mapped where they are, when both see each other;
     // true: they always come by the socket.
     bool no_shared_memory;
+    // Tensors may be written into, although they are const here: what others see does not change.
+    // Those that lie in the server's memory are then copied page by page where they are written.
+    bool writable;
 };
 
 // `url` is tcp://host:port, tls+tcp://host:port, ipc:///path, ws://host:port/path or
