@@ -416,7 +416,7 @@ static enum bm_status lender_get(struct bm_session *session, const struct bm_len
                                  uint64_t connection, struct lender **ret, struct bm_error *err)
 {
     struct session_holding *holding = NULL;
-    uint64_t actions;
+    uint64_t actions = 0;
     enum bm_status status = lend_check(session, request, connection, &actions, err);
     if (status != BM_OK)
         return status;

@@ -47,7 +47,8 @@ MAY_INCLUDE = {
         "batchmill/v1/",
     ),
     "client/cli": SRC + ("server/", "batchmill/client.h"),
-    "examples/c": ("batchmill/client.h",),
+    "client/python": ("server/embedded.h", "batchmill/client.h", "batchmill/lend.h"),
+    "examples/c": ("batchmill/client.h", "batchmill/lend.h"),
 }
 
 # Header of an outside library or of one of our own -> the only files that may include it.

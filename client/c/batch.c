@@ -22,7 +22,8 @@ struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,
 {
     struct batchmill_batch *batch = malloc(sizeof *batch);
     if (batch != NULL)
-        *batch = (struct batchmill_batch){view, bm_client_message_ref(message), hold};
+        *batch = (struct batchmill_batch){
+            .view = view, .message = bm_client_message_ref(message), .hold = hold};
     return batch;
 }
 
@@ -33,6 +34,8 @@ void batchmill_batch_free(struct batchmill_batch *batch)
     free(batch->view);
     bm_client_message_unref(batch->message);
     bm_client_hold_free(batch->hold);
+    if (batch->release != NULL)
+        batch->release(batch->context);
     free(batch);
 }
 

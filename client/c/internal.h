@@ -91,6 +91,8 @@ struct batchmill_batch {
     struct bm_client_batch *view;
     struct bm_client_message *message; // where its tensors lie,
     struct bm_client_hold *hold;       // or the server's memory; NULL: none do
+    void (*release)(void *context);    // whatever else they lie in; NULL: nothing
+    void *context;
 };
 // Takes `view` and `hold` on success, and a reference to `message`. NULL: out of memory.
 struct batchmill_batch *bm_client_batch_new(struct bm_client_batch *view,

@@ -347,7 +347,7 @@ static struct batchmill_task *lender_ready(struct batchmill_lender *lender)
     for (unsigned s = 0; s < lender->nslots; s++) {
         struct lend_slot *slot = &lender->slots[s];
         if (slot->state == LEND_READY &&
-            (oldest == NULL || slot->task->batch.view->seq < oldest->task->batch.view->seq))
+            (oldest == NULL || slot->task->info.seq < oldest->task->info.seq))
             oldest = slot;
     }
     if (oldest == NULL)

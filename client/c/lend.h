@@ -58,12 +58,11 @@ struct batchmill_task {
     struct lend_slot *slot;
     uint64_t ticket, generation;
     struct bm_client_told told;
-    struct batchmill_batch batch;
+    struct batchmill_batch *batch; // owned; NULL: the user has it
+    struct batchmill_task_info info;
     uint64_t *epochs; // [nitems], owned
     uint32_t *copies; // likewise
-    struct bm_mapped *server;
-    size_t nmappings, nwritten;
-    struct bm_mapping **mappings; // [ntensors], owned
+    size_t nwritten;
     struct bm_client_written *written;
 };
 

@@ -21,37 +21,53 @@ void lend_task_free(struct batchmill_task *task)
 {
     if (task == NULL)
         return;
-    for (size_t i = 0; i < task->nmappings; i++)
-        bm_mapped_leave(task->server, task->mappings[i]);
     for (size_t i = 0; i < task->nwritten; i++)
         written_fini(&task->written[i]);
-    bm_mapped_unref(task->server);
     bm_client_told_free(&task->told);
-    free(task->batch.view);
-    bm_client_message_unref(task->batch.message);
-    free(task->mappings);
+    batchmill_batch_free(task->batch);
     free(task->written);
     free(task->epochs);
     free(task->copies);
     free(task);
 }
 
-static bool task_map(struct batchmill_task *task)
+struct mapped_batch { // what of the server's memory a batch looks at
+    struct bm_mapped *server;
+    size_t n;
+    struct bm_mapping *mappings[];
+};
+
+static void mapped_batch_release(void *context)
 {
-    const struct bm_client_batch *view = task->batch.view;
-    for (size_t i = 0; view->places != NULL && i < view->ntensors; i++) {
+    struct mapped_batch *mapped = context;
+    for (size_t i = 0; i < mapped->n; i++)
+        bm_mapped_leave(mapped->server, mapped->mappings[i]);
+    bm_mapped_unref(mapped->server);
+    free(mapped);
+}
+
+static bool batch_map(struct batchmill_batch *batch, struct bm_mapped *server)
+{
+    const struct bm_client_batch *view = batch->view;
+    struct mapped_batch *mapped =
+        calloc(1, sizeof *mapped + view->ntensors * sizeof mapped->mappings[0]);
+    if (mapped == NULL)
+        return false;
+    mapped->server = bm_mapped_ref(server);
+    batch->release = mapped_batch_release;
+    batch->context = mapped;
+    for (size_t i = 0; i < view->ntensors; i++) {
         const struct bm_client_place *from = &view->places[i];
-        if (!from->given)
-            continue;
         const struct bm_mapped_place place = {from->fd, from->block, from->offset,
                                               from->size_bytes};
         void *data = NULL;
-        struct bm_mapping *mapping = task->server == NULL || from->offset % BM_CLIENT_ALIGNMENT != 0
-                                         ? NULL
-                                         : bm_mapped_enter(task->server, &place, &data);
+        if (!from->given)
+            continue;
+        struct bm_mapping *mapping =
+            from->offset % BM_CLIENT_ALIGNMENT != 0 ? NULL : bm_mapped_enter(server, &place, &data);
         if (mapping == NULL)
             return false;
-        task->mappings[task->nmappings++] = mapping;
+        mapped->mappings[mapped->n++] = mapping;
         view->tensors[i].data = data;
     }
     return true;
@@ -61,56 +77,23 @@ static bool task_map(struct batchmill_task *task)
 static bool task_number(struct batchmill_task *task)
 {
     const struct bm_client_told *told = &task->told;
-    size_t n = task->batch.view->nitems;
+    size_t n = task->batch->view->nitems;
     task->epochs = malloc((n + 1) * sizeof task->epochs[0]);
     task->copies = calloc(n + 1, sizeof task->copies[0]);
     if (task->epochs == NULL || task->copies == NULL)
         return false;
     for (size_t i = 0; i < n; i++)
-        task->epochs[i] = told->nepochs > 0 ? told->epochs[i] : task->batch.view->epoch;
+        task->epochs[i] = told->nepochs > 0 ? told->epochs[i] : task->batch->view->epoch;
     if (told->ncopies > 0)
         memcpy(task->copies, told->copies, n * sizeof task->copies[0]);
     return true;
 }
 
-enum batchmill_code lend_task_new(struct lend_slot *slot, struct bm_client_task_reply *taken,
-                                  struct bm_client_message *message,
-                                  struct batchmill_task **ret_task, struct batchmill_error *error)
-{
-    struct batchmill_task *task = calloc(1, sizeof *task);
-    struct bm_mapped *server = slot->lender->server;
-    if (task == NULL) {
-        free(taken->batch);
-        bm_client_told_free(&taken->told);
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a task");
-    }
-    task->slot = slot;
-    task->ticket = taken->ticket;
-    task->told = taken->told;
-    task->batch.view = taken->batch;
-    task->batch.message = bm_client_message_ref(message);
-    if (server != NULL)
-        task->server = bm_mapped_ref(server);
-    task->mappings = calloc(taken->batch->ntensors + 1, sizeof(struct bm_mapping *));
-    if (task->mappings == NULL || !task_number(task)) {
-        lend_task_free(task);
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a task");
-    }
-    if (!task_map(task)) {
-        lend_task_free(task);
-        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "the server's memory cannot be seen");
-    }
-    *ret_task = task;
-    return BATCHMILL_OK;
-}
-
-// ---- What it says ----
-
-void batchmill_task_info(const struct batchmill_task *task, struct batchmill_task_info *ret_info)
+static void task_tell(struct batchmill_task *task)
 {
     const struct bm_client_told *told = &task->told;
-    const struct bm_client_batch *view = task->batch.view;
-    *ret_info = (struct batchmill_task_info){
+    const struct bm_client_batch *view = task->batch->view;
+    task->info = (struct batchmill_task_info){
         .action = told->action,
         .pipeline = told->pipeline,
         .stream = told->stream,
@@ -127,9 +110,55 @@ void batchmill_task_info(const struct batchmill_task *task, struct batchmill_tas
     };
 }
 
+enum batchmill_code lend_task_new(struct lend_slot *slot, struct bm_client_task_reply *taken,
+                                  struct bm_client_message *message,
+                                  struct batchmill_task **ret_task, struct batchmill_error *error)
+{
+    struct bm_mapped *server = slot->lender->server;
+    struct batchmill_task *task = calloc(1, sizeof *task);
+    struct batchmill_batch *batch = bm_client_batch_new(taken->batch, message, NULL);
+    if (task == NULL || batch == NULL) {
+        if (batch == NULL)
+            free(taken->batch);
+        batchmill_batch_free(batch);
+        free(task);
+        bm_client_told_free(&taken->told);
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a task");
+    }
+    task->slot = slot;
+    task->ticket = taken->ticket;
+    task->told = taken->told;
+    task->batch = batch;
+    if (!task_number(task)) {
+        lend_task_free(task);
+        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a task");
+    }
+    if (taken->batch->places != NULL && (server == NULL || !batch_map(batch, server))) {
+        lend_task_free(task);
+        return bm_client_fail(error, BATCHMILL_UNAVAILABLE, "the server's memory cannot be seen");
+    }
+    task_tell(task);
+    *ret_task = task;
+    return BATCHMILL_OK;
+}
+
+// ---- What it says ----
+
+void batchmill_task_info(const struct batchmill_task *task, struct batchmill_task_info *ret_info)
+{
+    *ret_info = task->info;
+}
+
 const struct batchmill_batch *batchmill_task_batch(const struct batchmill_task *task)
 {
-    return &task->batch;
+    return task->batch;
+}
+
+struct batchmill_batch *batchmill_task_take_batch(struct batchmill_task *task)
+{
+    struct batchmill_batch *batch = task->batch;
+    task->batch = NULL;
+    return batch;
 }
 
 // ---- What is written ----
@@ -152,7 +181,7 @@ static enum batchmill_code write_measure(const struct batchmill_task *task, cons
         return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
                               "%s: expected a dtype and a shape of 1 to %d axes", component,
                               BATCHMILL_NDIM_MAX);
-    size_t n = task->batch.view->nitems;
+    size_t n = task->info.nitems;
     if (offsets == NULL && shape[0] != n)
         return bm_client_fail(error, BATCHMILL_INVALID_ARGUMENT,
                               "%s: expected %zu items along the first axis, got %llu", component, n,
@@ -197,7 +226,7 @@ enum batchmill_code batchmill_task_write(struct batchmill_task *task, const char
     strcpy(written.name, component);
     memcpy(written.shape, shape, ndim * sizeof shape[0]);
     if (offsets != NULL) {
-        written.noffsets = task->batch.view->nitems + 1;
+        written.noffsets = task->info.nitems + 1;
         written.offsets = malloc(written.noffsets * sizeof offsets[0]);
         if (written.offsets != NULL)
             memcpy(written.offsets, offsets, written.noffsets * sizeof offsets[0]);

@@ -75,6 +75,9 @@ BATCHMILL_API void batchmill_task_info(const struct batchmill_task *task,
                                        struct batchmill_task_info *ret_info);
 // The batch before the action; do not free it. Valid until the task is ended.
 BATCHMILL_API const struct batchmill_batch *batchmill_task_batch(const struct batchmill_task *task);
+// The same, to be freed by the caller, before or after the task is ended; NULL: it was taken. What
+// it holds may change once the task is ended.
+BATCHMILL_API struct batchmill_batch *batchmill_task_take_batch(struct batchmill_task *task);
 
 // Memory for a component that the action writes, to be filled before the task is done; each once.
 // `shape` and `offsets` are as in struct batchmill_tensor: [batch, item...], or [rows, rest of

@@ -344,18 +344,14 @@ list_ = _function("list", c_int, _P, POINTER(POINTER(List)), _E)
 list_free = _function("list_free", None, POINTER(List))
 describe = _function("describe", c_int, _P, c_char_p, POINTER(POINTER(Description)), _E)
 description_free = _function("description_free", None, POINTER(Description))
-register = _function(
-    "register", c_int, _P, c_char_p, c_char_p, c_uint32, POINTER(Registration), _E
-)
+register = _function("register", c_int, _P, c_char_p, c_char_p, c_uint32, POINTER(Registration), _E)
 unregister = _function("unregister", c_int, _P, c_char_p, c_char_p, POINTER(c_bool), _E)
 gen_batch = _function("gen_batch", c_int, _P, c_char_p, POINTER(Order), POINTER(_P), _E)
 position = _function("position", c_int, _P, c_char_p, c_size_t, _E)
 cancel = _function("cancel", None, _P)
 stream_close = _function("stream_close", None, _P)
 stream_info = _function("stream_info", None, _P, POINTER(StreamInfo))
-next_batch = _function(
-    "next_batch", c_int, _P, c_char_p, c_char_p, POINTER(Order), POINTER(_P), _E
-)
+next_batch = _function("next_batch", c_int, _P, c_char_p, c_char_p, POINTER(Order), POINTER(_P), _E)
 batch_free = _function("batch_free", None, _P)
 batch_view = _function("batch_view", None, _P, POINTER(View))
 next_view = _function("next_view", c_int, _P, c_uint32, POINTER(View), _E)
@@ -383,7 +379,7 @@ take = _function("take", c_int, _P, c_uint32, POINTER(_P), _E)
 lender_cancel = _function("lender_cancel", None, _P)
 lender_close = _function("lender_close", None, _P)
 task_info = _function("task_info", None, _P, POINTER(TaskInfo))
-task_batch = _function("task_batch", c_void_p, _P)
+task_take_batch = _function("task_take_batch", c_void_p, _P)
 task_write = _function(
     "task_write",
     c_int,
