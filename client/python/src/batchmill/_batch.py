@@ -217,8 +217,8 @@ class Batch:
         Of its first item.
     """
 
-    __slots__ = ("seq", "epoch", "_owner", "_n", "_items", "_tensors", "_ntensors", "_made")
-    _write = True
+    __slots__ = ("seq", "epoch", "_owner", "_n", "_items", "_at", "_ntensors", "_table", "_made")
+    _write: bool = True
 
     def __init__(self, view: View, owner: Any = None) -> None:
         self._owner = _Owner(view.batch) if owner is None else owner
@@ -226,15 +226,21 @@ class Batch:
         self.epoch: int = view.epoch
         self._n: int = view.nitems
         self._items = view.items
-        self._tensors = view.tensors
-        self._ntensors = view.ntensors
+        self._at: int = view.tensors
+        self._ntensors: int = view.ntensors
+        self._table: Any = None
         self._made: Optional[dict[str, Value]] = None
+
+    def _tensors(self) -> Any:
+        if self._table is None:
+            self._table = (_native.Tensor * self._ntensors).from_address(self._at)
+        return self._table
 
     def _tensor(self, name: str) -> Tensor:
         wanted = name.encode() if isinstance(name, str) else b""
-        for i in range(self._ntensors):
-            if self._tensors[i].name == wanted:
-                return self._tensors[i]
+        for tensor in self._tensors():
+            if tensor.name == wanted:
+                return tensor  # type: ignore[no-any-return]
         names = ", ".join(self.keys())
         raise KeyError(f"there is no component {name!r}; there are: {names}")
 
@@ -274,7 +280,7 @@ class Batch:
 
     def keys(self) -> list[str]:
         """The names of the components."""
-        return [self._tensors[i].name.decode() for i in range(self._ntensors)]
+        return [tensor.name.decode() for tensor in self._tensors()]
 
     def values(self) -> list[Any]:
         """The components, as by their names."""
@@ -288,7 +294,7 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes of all components, without offsets."""
-        return sum(self._tensors[i].size_bytes for i in range(self._ntensors))
+        return sum(tensor.size_bytes for tensor in self._tensors())
 
     def __repr__(self) -> str:
         return f"Batch(seq={self.seq}, {self._n} items: {', '.join(self.keys())})"
@@ -305,6 +311,13 @@ class Batch:
         return f"<div>{html.escape(head)}</div>" + _html.table(("", "dtype", "shape"), rows)
 
 
+class ReadOnlyBatch(Batch):
+    """A batch that is only to be looked at: it lies where others look, too."""
+
+    __slots__ = ()
+    _write = False
+
+
 class TracedBatch(Batch):
     """A batch of a traced stream.
 
@@ -315,11 +328,13 @@ class TracedBatch(Batch):
         ``parked_ns``, ``started_ns`` and ``ended_ns``; 0 means that it did not happen.
     """
 
-    __slots__ = ("spans",)
+    __slots__ = ("spans", "_write")  # the latter is a class's in the others
 
-    def __init__(self, view: View, steps: tuple[str, ...]) -> None:
+    def __init__(self, view: View, steps: tuple[str, ...], write: bool) -> None:
         super().__init__(view)
-        self.spans = [_span(view.spans[i], steps[i]) for i in range(view.nspans)]
+        self._write = write
+        spans = (_native.Span * view.nspans).from_address(view.spans)
+        self.spans = [_span(span, step) for span, step in zip(spans, steps)]
 
 
 def _span(span: Span, step: str) -> dict[str, Any]:

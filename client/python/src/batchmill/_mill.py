@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Union
 
 from . import _errors, _native, _order, _types
-from ._batch import Batch
+from ._batch import Batch, ReadOnlyBatch
 from ._order import Prefetch, Shard, Shuffle
 from ._progress import Progress
 from ._stream import Stream
@@ -180,6 +180,7 @@ class Mill:
         self._mutex = threading.Lock()
         self._log = _native.LOG(self._logs(log))
         self.url = os.fspath(target)
+        self.writable = writable
         remote = isinstance(target, str) and target.startswith(_SCHEMES)
         if remote:
             for name, value in (("workers", workers), ("memory", memory), ("listen", listen)):
@@ -513,7 +514,7 @@ class Mill:
                 _native.fail(code, error)
             view = _native.View()
             _native.batch_view(batch, ctypes.byref(view))
-            return Batch(view)
+            return Batch(view) if self.writable else ReadOnlyBatch(view)
 
         def keep(batch: Batch) -> None:
             with self._mutex:

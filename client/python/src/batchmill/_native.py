@@ -277,9 +277,10 @@ class View(Structure):
         ("nitems", c_uint64),
         ("items", c_void_p),
         ("ntensors", c_uint64),
-        ("tensors", POINTER(Tensor)),
+        # As addresses: a pointer that was read would change with this struct.
+        ("tensors", c_void_p),
         ("nspans", c_uint64),
-        ("spans", POINTER(Span)),
+        ("spans", c_void_p),
     ]
 
 

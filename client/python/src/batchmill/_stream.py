@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _errors, _native, _types
-from ._batch import Batch, FailedBatch, TracedBatch
+from ._batch import Batch, FailedBatch, ReadOnlyBatch, TracedBatch
 from ._progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Stream:
         self._error_at = ctypes.byref(self._error)
         info = self.info
         self._steps = info.steps if order.traced else None
+        self._kind = Batch if mill.writable else ReadOnlyBatch
         self._last: Optional[int] = None
         self._length = None if info.batches is None else max(info.batches - info.first_seq, 0)
         self._progress = None if progress is None else Progress(progress, self._length)
@@ -85,7 +86,7 @@ class Stream:
             if code != 0:
                 return self._take_slowly(code, timeout)
             if self._progress is None and self._steps is None:
-                return Batch(self._view)
+                return self._kind(self._view)
             return self._taken()
 
     def _take_slowly(self, code: int, timeout: Optional[float]) -> Union[Batch, FailedBatch, None]:
@@ -115,7 +116,10 @@ class Stream:
 
     def _taken(self) -> Batch:
         view = self._view
-        batch = Batch(view) if self._steps is None else TracedBatch(view, self._steps)
+        if self._steps is None:
+            batch = self._kind(view)
+        else:
+            batch = TracedBatch(view, self._steps, self._mill.writable)
         if self._progress is not None:
             self._progress.got(1, batch.nbytes)
         return batch

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _errors, _mill, _native
-from ._batch import Batch, Ragged, Text, array_at
+from ._batch import Batch, Ragged, ReadOnlyBatch, Text, array_at
 from ._order import integer
 
 _SLICE_MS = 50
@@ -360,7 +360,7 @@ class Worker:
         _native.task_info(task, ctypes.byref(info))
         handle = _native.task_take_batch(task)
         _native.batch_view(handle, ctypes.byref(view))
-        batch = _ReadOnly(view)
+        batch = ReadOnlyBatch(view)
         context: Optional[Context] = None
         try:
             context = Context(info, task.value, batch._owner)
@@ -429,13 +429,6 @@ class Worker:
                 child.join(5)
                 if child.is_alive():
                     child.kill()
-
-
-class _ReadOnly(Batch):
-    """A batch at an action: it is the server's, and only to be looked at."""
-
-    __slots__ = ()
-    _write = False
 
 
 def worker(
