@@ -25,3 +25,7 @@ if(TARGET libbatchmill)
     install(FILES ${PROJECT_BINARY_DIR}/batchmill.pc
             DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
+if(BM_PYTHON) # into the package, by its own build
+    set_target_properties(batchmill_python PROPERTIES INSTALL_RPATH "$ORIGIN")
+    install(TARGETS batchmill_python LIBRARY DESTINATION . COMPONENT python)
+endif()

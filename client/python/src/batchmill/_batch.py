@@ -338,7 +338,7 @@ class TracedBatch(Batch):
 
 
 def _span(span: Span, step: str) -> dict[str, Any]:
-    plain: dict[str, Any] = {name: getattr(span, name) for name, _ in span._fields_}
+    plain: dict[str, Any] = {field[0]: getattr(span, field[0]) for field in span._fields_}
     plain["step"] = step
     return plain
 

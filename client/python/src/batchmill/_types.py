@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
+from typing import Any, Optional
 
 from . import _html, _native
 from ._native import text
@@ -195,7 +195,7 @@ def component(
 
 
 def components(
-    pointer: _native.Any, n: int, vocabularies: dict[str, tuple[str, ...]] | None = None
+    pointer: Any, n: int, vocabularies: dict[str, tuple[str, ...]] | None = None
 ) -> tuple[Component, ...]:
     return tuple(component(pointer[i], vocabularies) for i in range(n))
 
@@ -301,7 +301,7 @@ def status(from_: _native.Status) -> Status:
         if from_.answered[code] > 0
     }
     connections = {
-        name: getattr(from_.connections, name) for name, _ in _native.Connections._fields_
+        field[0]: getattr(from_.connections, field[0]) for field in _native.Connections._fields_
     }
     plain = {
         field.name: getattr(from_, field.name)
