@@ -379,6 +379,7 @@ static void bytes_put(struct writer *writer, unsigned char tag, const void *data
 static void tensor_put(struct writer *writer, const struct layout *layout,
                        const struct bm_batch *batch, unsigned c, const struct tensor_layout *sizes)
 {
+    BM_ASSERT(batch != NULL); // one without tensors never comes here
     const struct bm_tensor *tensor = &batch->tensors[c];
     struct tensor_head head;
     tensor_head(layout, batch, c, &head);

@@ -361,7 +361,8 @@ static Batchmill__V1__RemoteAction **remotes_new(struct scratch *scratch,
 {
     unsigned n = status->nremotes;
     Batchmill__V1__RemoteAction *remotes = scratch_take(scratch, n, sizeof *remotes);
-    Batchmill__V1__RemoteAction **pointers = scratch_take(scratch, n, sizeof *pointers);
+    Batchmill__V1__RemoteAction **pointers =
+        scratch_take(scratch, n, sizeof(Batchmill__V1__RemoteAction *));
     if (remotes == NULL || pointers == NULL)
         return NULL;
     for (unsigned i = 0; i < n; i++) {

@@ -424,46 +424,13 @@ static bool request_was_altered(const Batchmill__V1__Request *message, enum bm_c
            (!called || call->n_unknown_fields > 0 || message->base.n_unknown_fields > 0);
 }
 
-enum bm_status bm_request_decode_long(void *bytes, size_t size, size_t size_max,
-                                      struct bm_request *ret_request, bool *ret_taken,
-                                      struct bm_error *err)
-{
-    *ret_taken = false;
-    if (size <= size_max && bm_task_request_is(bytes, size)) {
-        enum bm_status status = bm_task_request_decode(bytes, size, ret_request, err);
-        struct bm_task_result *result = status == BM_OK ? ret_request->task.result : NULL;
-        if (result != NULL) {
-            result->bytes = bytes;
-            *ret_taken = true;
-        }
-        return status;
-    }
-    return bm_request_decode(bytes, size, ret_request, err);
-}
-
-static enum bm_status task_decode_copy(const void *bytes, size_t size,
-                                       struct bm_request *ret_request, struct bm_error *err)
-{
-    bool taken;
-    void *copy = malloc(size);
-    if (copy == NULL)
-        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
-    memcpy(copy, bytes, size);
-    enum bm_status status =
-        bm_request_decode_long(copy, size, BM_REQUEST_BYTES_MAX, ret_request, &taken, err);
-    if (!taken)
-        free(copy);
-    return status;
-}
-
-enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
-                                 struct bm_error *err)
+// Of any call but TakeTask.
+static enum bm_status request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
+                                     struct bm_error *err)
 {
     if (size > BM_REQUEST_BYTES_MAX)
         return bm_fail(err, BM_INVALID_ARGUMENT, "request", "expected at most %d bytes, got %zu",
                        BM_REQUEST_BYTES_MAX, size);
-    if (bm_task_request_is(bytes, size))
-        return task_decode_copy(bytes, size, ret_request, err);
     struct budget budget = {.left = BM_REQUEST_MEMORY_MAX};
     ProtobufCAllocator allocator = {
         .alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
@@ -493,4 +460,44 @@ enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_reque
     batchmill__v1__request__free_unpacked(message, &allocator);
     *ret_request = request;
     return status;
+}
+
+enum bm_status bm_request_decode_long(void *bytes, size_t size, size_t size_max,
+                                      struct bm_request *ret_request, bool *ret_taken,
+                                      struct bm_error *err)
+{
+    *ret_taken = false;
+    if (size <= size_max && bm_task_request_is(bytes, size)) {
+        enum bm_status status = bm_task_request_decode(bytes, size, ret_request, err);
+        struct bm_task_result *result = status == BM_OK ? ret_request->task.result : NULL;
+        if (result != NULL) {
+            result->bytes = bytes;
+            *ret_taken = true;
+        }
+        return status;
+    }
+    return request_decode(bytes, size, ret_request, err);
+}
+
+static enum bm_status task_decode_copy(const void *bytes, size_t size,
+                                       struct bm_request *ret_request, struct bm_error *err)
+{
+    bool taken;
+    void *copy = malloc(size);
+    if (copy == NULL)
+        return bm_fail(err, BM_RESOURCE_EXHAUSTED, NULL, "out of memory for a request");
+    memcpy(copy, bytes, size);
+    enum bm_status status =
+        bm_request_decode_long(copy, size, BM_REQUEST_BYTES_MAX, ret_request, &taken, err);
+    if (!taken)
+        free(copy);
+    return status;
+}
+
+enum bm_status bm_request_decode(const void *bytes, size_t size, struct bm_request *ret_request,
+                                 struct bm_error *err)
+{
+    if (size <= BM_REQUEST_BYTES_MAX && bm_task_request_is(bytes, size))
+        return task_decode_copy(bytes, size, ret_request, err);
+    return request_decode(bytes, size, ret_request, err);
 }

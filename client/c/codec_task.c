@@ -37,7 +37,8 @@ enum batchmill_code bm_client_encode_lend(const struct batchmill_lent_action *ac
                                           struct batchmill_error *error)
 {
     Batchmill__V1__LentAction *messages = calloc(nactions + 1, sizeof *messages);
-    Batchmill__V1__LentAction **pointers = calloc(nactions + 1, sizeof *pointers);
+    Batchmill__V1__LentAction **pointers =
+        calloc(nactions + 1, sizeof(Batchmill__V1__LentAction *));
     enum batchmill_code code = BATCHMILL_OK;
     if (messages == NULL || pointers == NULL) {
         code = bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
@@ -168,7 +169,7 @@ enum batchmill_code bm_client_encode_take(const struct bm_client_take *take, con
                                           struct bm_buffer *out, struct batchmill_error *error)
 {
     struct written_message *messages = calloc(take->nwritten + 1, sizeof *messages);
-    Batchmill__V1__Tensor **pointers = calloc(take->nwritten + 1, sizeof *pointers);
+    Batchmill__V1__Tensor **pointers = calloc(take->nwritten + 1, sizeof(Batchmill__V1__Tensor *));
     enum batchmill_code code;
     if (messages == NULL || pointers == NULL) {
         code = bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");

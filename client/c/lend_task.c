@@ -50,7 +50,7 @@ static bool batch_map(struct batchmill_batch *batch, struct bm_mapped *server)
 {
     const struct bm_client_batch *view = batch->view;
     struct mapped_batch *mapped =
-        calloc(1, sizeof *mapped + view->ntensors * sizeof mapped->mappings[0]);
+        calloc(1, sizeof *mapped + view->ntensors * sizeof(struct bm_mapping *));
     if (mapped == NULL)
         return false;
     mapped->server = bm_mapped_ref(server);

@@ -328,6 +328,7 @@ enum bm_status bm_remote_declare(struct bm_remote *remote, const struct bm_value
         status = action_new(remote, declarations->keys[i], value, &action, err);
         if (status != BM_OK)
             break;
+        BM_ASSERT(action != NULL);
         remote_insert(remote, action); // which frees it from here on
         status = bm_registry_add_action(registry, &action->type, &error);
         if (status != BM_OK)

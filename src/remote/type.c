@@ -196,6 +196,7 @@ enum bm_result remote_run(struct bm_call *call)
                             "expected a server, which others can lend this action to");
     if (task_new(call, &task) != BM_OK)
         return BM_RESULT_FAIL;
+    BM_ASSERT(task != NULL);
     *call->pending = &task->pending; // takes the reference
     task->deferred = bm_call_defer(call);
     task_queue(bm_task_ref(task));

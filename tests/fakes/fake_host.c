@@ -43,11 +43,22 @@ static void host_make_registrar(struct fake_host *host)
     bm_value_free(definition);
 }
 
+static void host_declare(struct fake_host *host, const char *text)
+{
+    struct bm_value *declarations = NULL;
+    assert_int_equal(bm_yaml_parse(text, strlen(text), "remote", &declarations, NULL), BM_OK);
+    assert_int_equal(bm_remote_new(&host->remote, NULL), BM_OK);
+    assert_int_equal(bm_remote_declare(host->remote, declarations, host->mill.registry, NULL),
+                     BM_OK);
+    bm_value_free(declarations);
+}
+
 static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed, const char *token,
-                       uint64_t memory_bytes, bool registers)
+                       uint64_t memory_bytes, bool registers, const char *declarations)
 {
     *host = (struct fake_host){.base = {.reply = host_reply, .random = host_random},
-                               .token = {.size = strlen(token)}};
+                               .token = {.size = strlen(token)},
+                               .connection = 1};
     strcpy(host->token.text, token);
     mill_init(&host->mill, nworkers, seed, memory_bytes, NULL);
     host->same_host.pool = bm_shared_pool_new(BM_SHARED_BYTES_MIN);
@@ -55,12 +66,15 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
     assert_int_equal(bm_catalog_new(&host->catalog, NULL), BM_OK);
     if (registers)
         host_make_registrar(host);
+    if (declarations != NULL)
+        host_declare(host, declarations);
     const struct bm_session_config config = {
         .scheduler = host->mill.scheduler,
         .executor = &host->mill.executor.base,
         .catalog = host->catalog,
         .registrar = host->registrar,
         .host = &host->base,
+        .remote = host->remote,
         .token = host->token.size == 0 ? NULL : &host->token,
         .same_host = &host->same_host,
         .workers = 2,
@@ -73,36 +87,50 @@ static void host_start(struct fake_host *host, unsigned nworkers, uint64_t seed,
 
 void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t seed)
 {
-    host_start(host, nworkers, seed, "", 0, false);
+    host_start(host, nworkers, seed, "", 0, false, NULL);
 }
 
 static void host_start_plain(struct fake_host *host, const char *token, uint64_t memory_bytes,
-                             bool registers)
+                             bool registers, const char *declarations)
 {
-    host_start(host, 1, 1, token, memory_bytes,
-               registers); // one worker: actions `hand` wait in order of seq
+    // One worker: actions `hand` wait in order of seq.
+    host_start(host, 1, 1, token, memory_bytes, registers, declarations);
     host->mill.executor.eager = true;
     host->mill.executor.duration = no_time;
 }
 
 void fake_host_init(struct fake_host *host)
 {
-    host_start_plain(host, "", 0, false);
+    host_start_plain(host, "", 0, false, NULL);
 }
 
 void fake_host_init_with_token(struct fake_host *host, const char *token)
 {
-    host_start_plain(host, token, 0, false);
+    host_start_plain(host, token, 0, false, NULL);
 }
 
 void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes)
 {
-    host_start_plain(host, "", memory_bytes, false);
+    host_start_plain(host, "", memory_bytes, false, NULL);
 }
 
 void fake_host_init_registering(struct fake_host *host)
 {
-    host_start_plain(host, "", 0, true);
+    host_start_plain(host, "", 0, true, NULL);
+}
+
+void fake_host_init_lending(struct fake_host *host, const char *declarations_yaml)
+{
+    host_start_plain(host, "", 0, false, declarations_yaml);
+}
+
+void fake_host_disconnect(struct fake_host *host, uint64_t connection)
+{
+    struct bm_executor *executor = &host->mill.executor.base;
+    executor->enter(executor);
+    bm_session_disconnected(host->session, connection);
+    executor->leave(executor);
+    fake_host_settle(host);
 }
 
 void fake_host_fini(struct fake_host *host)
@@ -119,6 +147,7 @@ void fake_host_fini(struct fake_host *host)
     bm_registrar_free(host->registrar);
     bm_catalog_free(host->catalog);
     mill_fini(&host->mill);
+    bm_remote_free(host->remote);
     bm_shared_pool_free(host->same_host.pool);
 }
 
@@ -141,6 +170,7 @@ struct fake_call *fake_call(struct fake_host *host, enum bm_call_kind kind,
     request.kind = kind;
     call->exchange.request = request;
     call->exchange.same_host = host->local;
+    call->exchange.connection = host->connection;
     executor->enter(executor);
     bm_session_request(host->session, &call->exchange);
     executor->leave(executor);

@@ -18,7 +18,9 @@ struct fake_host {
     struct bm_token token; // size 0: none
     uint64_t random;       // what the next draw gives, counted up and mixed
     struct bm_same_host same_host;
-    bool local; // calls come from the same host
+    bool local;               // calls come from the same host
+    struct bm_remote *remote; // actions that others lend; NULL: none
+    uint64_t connection;      // of the calls that come; 1 at first
 };
 
 void fake_host_init(struct fake_host *host);
@@ -27,6 +29,9 @@ void fake_host_init_seeded(struct fake_host *host, unsigned nworkers, uint64_t s
 void fake_host_init_with_token(struct fake_host *host, const char *token); // calls must have it
 void fake_host_init_with_memory(struct fake_host *host, uint64_t memory_bytes); // its budget
 void fake_host_init_registering(struct fake_host *host);
+// With remote actions, {name: {...}}.
+void fake_host_init_lending(struct fake_host *host, const char *declarations_yaml);
+void fake_host_disconnect(struct fake_host *host, uint64_t connection);
 void fake_host_fini(struct fake_host *host); // closes the session, asserts that nothing is left
 struct bm_pipeline *fake_host_add(struct fake_host *host, const char *name, uint64_t nitems,
                                   const char *actions_yaml); // borrowed

@@ -52,7 +52,7 @@ static void every_call_needs_the_token(void **state)
     static const char *const tokens[] = {NULL, "", "0123456789abcdeg", "0123456789abcdef0",
                                          "0123456789abcde"};
     unsigned nrefused = 0;
-    for (int kind = BM_CALL_NONE; kind <= BM_CALL_GET_STATUS; kind++) {
+    for (int kind = BM_CALL_NONE; kind <= BM_CALL_END_LENDING; kind++) {
         for (unsigned i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
             struct bm_request request = {0};
             if (kind == BM_CALL_OPEN_STREAM || kind == BM_CALL_RUN)
@@ -60,7 +60,9 @@ static void every_call_needs_the_token(void **state)
                     .pipeline = "train", .position = "", .cursor = "", .order.batch_size = 1};
             else if (kind == BM_CALL_NEXT_BATCHES)
                 request.next.stream = "s";
-            else
+            else if (kind == BM_CALL_TAKE_TASK)
+                request.task.lender = "s";
+            else if (kind != BM_CALL_LEND_ACTIONS)
                 request.named.name = "train";
             struct fake_call *call =
                 fake_call(&host, (enum bm_call_kind)kind, with_token(request, tokens[i]));
