@@ -23,6 +23,8 @@ sources:
       components:
         pixels: {{columns: 0-63, dtype: uint8}}
         label: {{columns: 64, dtype: int64}}
+  train: {{split: {{source: digits, seed: 3, parts: {{train: 0.8, test: 0.2}}, part: train}}}}
+  test: {{split: {{source: digits, seed: 3, parts: {{train: 0.8, test: 0.2}}, part: test}}}}
   numbers: {{range: {{n: 1000, component: value}}}}
   large: {{npy: {{components: {{value: {folder}/large.npy}}}}}}
   lines: {{text: {{path: {folder}/lines.txt}}}}
@@ -53,6 +55,16 @@ pipelines:
     source: digits
     actions:
       - accumulate: {{component: pixels}}
+      - cast: {{components: pixels, dtype: float32}}
+      - scale: {{components: pixels, factor: 0.0625}}
+  train:
+    source: train
+    actions:
+      - cast: {{components: pixels, dtype: float32}}
+      - scale: {{components: pixels, factor: 0.0625}}
+  test:
+    source: test
+    actions:
       - cast: {{components: pixels, dtype: float32}}
       - scale: {{components: pixels, factor: 0.0625}}
   bright:
