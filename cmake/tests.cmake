@@ -88,6 +88,7 @@ foreach(script IN LISTS scripts)
     bm_test(integration.${name} LABEL integration SECONDS 120 COMMAND sh ${script})
 endforeach()
 file(GLOB_RECURSE scripts CONFIGURE_DEPENDS tests/test_*.py)
+list(FILTER scripts EXCLUDE REGEX "/tests/python/") # pytest's, by ./dev python
 foreach(script IN LISTS scripts)
     cmake_path(GET script STEM name)
     cmake_path(GET script PARENT_PATH folder)

@@ -25,8 +25,8 @@ for header in $(find src server client tests -name '*.h' | sort); do
     count=$((count + 1))
 done
 for header in $(find client/c/include src/plugin/include -name '*.h' | sort); do
-    syntax "$header" "$compiler" -std=c99 -Wall -Wextra -Wpedantic -Werror -x c
-    syntax "$header" clang -std=c++11 -Wall -Wextra -Wpedantic -Werror -x c++
+    syntax "$header" "$compiler" -std=c99 -Iclient/c/include -Wall -Wextra -Wpedantic -Werror -x c
+    syntax "$header" clang -std=c++11 -Iclient/c/include -Wall -Wextra -Wpedantic -Werror -x c++
 done
 # A plug-in may be a client of another server.
 for order in "client plugin" "plugin client"; do

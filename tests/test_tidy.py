@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """test_tidy.py -- each rule of tidy.py finds what it is for, and lets good files pass."""
+
 import pathlib
 import tempfile
 import unittest

@@ -530,3 +530,26 @@ enum batchmill_code batchmill_status(struct batchmill_client *client,
     bm_client_message_unref(reply);
     return code;
 }
+
+enum batchmill_code batchmill_remote_status(struct batchmill_client *client,
+                                            struct batchmill_remote_actions **ret_actions,
+                                            struct batchmill_error *error)
+{
+    struct bm_buffer request;
+    struct bm_client_message *reply = NULL;
+    enum batchmill_code code = bm_client_check(client, error);
+    if (code != BATCHMILL_OK)
+        return code;
+    bm_buffer_init(&request);
+    code = client_ask(client, bm_client_encode_status(&request, error), &request, &reply, error);
+    if (code == BATCHMILL_OK)
+        code = bm_client_decode_remotes(bm_client_message_data(reply),
+                                        bm_client_message_size(reply), ret_actions, error);
+    bm_client_message_unref(reply);
+    return code;
+}
+
+void batchmill_remote_actions_free(struct batchmill_remote_actions *actions)
+{
+    free(actions);
+}

@@ -187,6 +187,9 @@ enum batchmill_code bm_client_decode_unregister(const void *bytes, size_t size, 
 enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,
                                             struct batchmill_error *error);
+enum batchmill_code bm_client_decode_remotes(const void *bytes, size_t size, // a reply to GetStatus
+                                             struct batchmill_remote_actions **ret_actions,
+                                             struct batchmill_error *error);
 // Of a call whose reply says nothing but that it was carried out: CloseStream, CancelRun.
 enum batchmill_code bm_client_decode_done(const void *bytes, size_t size,
                                           struct batchmill_error *error);

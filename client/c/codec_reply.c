@@ -568,6 +568,50 @@ static struct batchmill_connections connections_of(const Batchmill__V1__Connecti
     };
 }
 
+static struct batchmill_remote_action remote_take(unsigned char **at,
+                                                  const Batchmill__V1__RemoteAction *from)
+{
+    return (struct batchmill_remote_action){
+        .name = text_take(at, from->name),
+        .lenders = from->lenders,
+        .waiting = from->waiting,
+        .out = from->out,
+        .waiting_seconds = from->waiting_seconds,
+        .done = from->done,
+        .failed = from->failed,
+        .retried = from->retried,
+        .expired = from->expired,
+    };
+}
+
+enum batchmill_code bm_client_decode_remotes(const void *bytes, size_t size,
+                                             struct batchmill_remote_actions **ret_actions,
+                                             struct batchmill_error *error)
+{
+    enum batchmill_code code;
+    Batchmill__V1__GetStatusReply *reply = reply_unpack(
+        &batchmill__v1__get_status_reply__descriptor, bytes, size, REPLY_GET_STATUS, &code, error);
+    if (reply == NULL)
+        return code;
+    size_t n = reply->n_remote_actions, total = sizeof(struct batchmill_remote_actions) + 8;
+    for (size_t i = 0; i < n; i++)
+        total +=
+            sizeof(struct batchmill_remote_action) + text_bytes(reply->remote_actions[i]->name);
+    unsigned char *at = malloc(total);
+    if (at != NULL) {
+        struct batchmill_remote_actions *list = block_take(&at, sizeof *list);
+        struct batchmill_remote_action *actions = block_take(&at, n * sizeof *actions);
+        for (size_t i = 0; i < n; i++)
+            actions[i] = remote_take(&at, reply->remote_actions[i]);
+        *list = (struct batchmill_remote_actions){n, actions};
+        *ret_actions = list;
+    } else {
+        code = wire_no_memory(error);
+    }
+    batchmill__v1__get_status_reply__free_unpacked(reply, NULL);
+    return code;
+}
+
 enum batchmill_code bm_client_decode_status(const void *bytes, size_t size,
                                             struct batchmill_status *ret_status,
                                             struct batchmill_error *error)

@@ -53,9 +53,26 @@ static json_t *json_counts(const struct batchmill_status *status)
         "slow", (json_int_t)connections->slow);
 }
 
-static bool print_json(const struct batchmill_status *status)
+static json_t *json_remotes(const struct batchmill_remote_actions *remotes)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < remotes->n; i++) {
+        const struct batchmill_remote_action *one = &remotes->actions[i];
+        json_array_append_new(
+            list, json_pack("{s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:I}", "name", one->name,
+                            "lenders", (int)one->lenders, "waiting", (int)one->waiting, "out",
+                            (int)one->out, "waiting_seconds", one->waiting_seconds, "done",
+                            (json_int_t)one->done, "failed", (json_int_t)one->failed, "retried",
+                            (json_int_t)one->retried, "expired", (json_int_t)one->expired));
+    }
+    return list;
+}
+
+static bool print_json(const struct batchmill_status *status,
+                       const struct batchmill_remote_actions *remotes)
 {
     json_t *counts = json_counts(status);
+    json_object_set_new(counts, "remote_actions", json_remotes(remotes));
     bool good = counts != NULL && json_dumpf(counts, stdout, 0) == 0 && putchar('\n') == '\n';
     json_decref(counts);
     return good;
@@ -91,6 +108,20 @@ static void print_text(const struct batchmill_status *status)
            connections->bad_frame, connections->slow);
 }
 
+static void print_remotes(const struct batchmill_remote_actions *remotes)
+{
+    for (size_t i = 0; i < remotes->n; i++) {
+        const struct batchmill_remote_action *one = &remotes->actions[i];
+        printf("remote action %s: %" PRIu32 " lend it, %" PRIu32 " batches wait", one->name,
+               one->lenders, one->waiting);
+        if (one->waiting > 0)
+            printf(" (the longest for %.1f s)", one->waiting_seconds);
+        printf(", %" PRIu32 " are out; %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64
+               " given to another, %" PRIu64 " too late\n",
+               one->out, one->done, one->failed, one->retried, one->expired);
+    }
+}
+
 static const struct argp_option status_options[] = {
     {"json", 'j', NULL, 0, "one line of JSON; sizes in bytes", 0},
     {0},
@@ -110,12 +141,17 @@ int cli_status(int argc, char **argv)
         return (int)code;
     struct batchmill_status status;
     struct batchmill_error error = {0};
-    if (batchmill_status(options.target.client, &status, &error) != BATCHMILL_OK)
+    struct batchmill_remote_actions *remotes = NULL;
+    if (batchmill_status(options.target.client, &status, &error) != BATCHMILL_OK ||
+        batchmill_remote_status(options.target.client, &remotes, &error) != BATCHMILL_OK) {
         code = cli_report(argv[0], &error);
-    else if (!options.json)
+    } else if (!options.json) {
         print_text(&status);
-    else if (!print_json(&status))
+        print_remotes(remotes);
+    } else if (!print_json(&status, remotes)) {
         code = CLI_FAILED;
+    }
+    batchmill_remote_actions_free(remotes);
     cli_target_close(&options.target);
     return fflush(stdout) == 0 ? (int)code : CLI_FAILED;
 }

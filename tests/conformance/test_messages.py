@@ -3,6 +3,7 @@
 
 Run by ctest as conformance.messages; `test_messages.py --write` writes the .txtpb files anew.
 """
+
 import ast
 import os
 import pathlib
@@ -21,10 +22,18 @@ DTYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 2, 4, 8, 1, 1)
 def load_messages():
     """The generated module, made for this run."""
     with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", f"--proto_path={ROOT / 'proto'}", f"--python_out={out}",
-                        "batchmill/v1/batchmill.proto"], check=True)
+        subprocess.run(
+            [
+                "protoc",
+                f"--proto_path={ROOT / 'proto'}",
+                f"--python_out={out}",
+                "batchmill/v1/batchmill.proto",
+            ],
+            check=True,
+        )
         sys.path.insert(0, out)
         from batchmill.v1 import batchmill_pb2  # pylint: disable=import-error
+
         return batchmill_pb2
 
 
@@ -39,13 +48,21 @@ def message_of(path):
 def text_of(path):
     kind = "Request" if path.name.endswith(".request.bin") else "Response"
     return subprocess.run(
-        ["protoc", f"--proto_path={ROOT / 'proto'}", f"--decode=batchmill.v1.{kind}",
-         "batchmill/v1/batchmill.proto"],
-        input=path.read_bytes(), stdout=subprocess.PIPE, check=True).stdout.decode()
+        [
+            "protoc",
+            f"--proto_path={ROOT / 'proto'}",
+            f"--decode=batchmill.v1.{kind}",
+            "batchmill/v1/batchmill.proto",
+        ],
+        input=path.read_bytes(),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout.decode()
 
 
 def fields(data, at, end):
     """(number, wire type, begin, end) of each field's contents: the walk that PROTOCOL.md tells."""
+
     def varint():
         nonlocal at
         value = shift = 0
@@ -56,6 +73,7 @@ def fields(data, at, end):
             shift += 7
             if byte < 128:
                 return value
+
     while at < end:
         tag = varint()
         begin = at
@@ -73,8 +91,10 @@ def fields(data, at, end):
 
 def tensor_places(data):
     """Where offsets and data of all tensors lie in the Response."""
+
     def inside(number, begin, end):
         return [(b, e) for n, t, b, e in fields(data, begin, end) if n == number and t == 2]
+
     for reply in inside(15, 0, len(data)):
         for batch in inside(15, *reply):
             for tensor in inside(15, *batch):
@@ -96,10 +116,13 @@ class Golden(unittest.TestCase):
                 message = message_of(path)
                 check = b"\x71" + message.check.to_bytes(8, "little")
                 message.ClearField("check")  # which is last also behind fields of a higher number
-                self.assertEqual(message.SerializeToString(deterministic=True) + check,
-                                 path.read_bytes())
-                self.assertEqual(list(message.ListFields())[-1][0].message_type is None,
-                                 path.name == "error.response.bin")
+                self.assertEqual(
+                    message.SerializeToString(deterministic=True) + check, path.read_bytes()
+                )
+                self.assertEqual(
+                    list(message.ListFields())[-1][0].message_type is None,
+                    path.name == "error.response.bin",
+                )
 
     def test_tensors_hold_what_their_shapes_say(self):
         reply = message_of(GOLDEN / "next_batches.response.bin").next_batches
@@ -139,13 +162,17 @@ class Document(unittest.TestCase):
         self.assertGreaterEqual(len(blocks), 3)
         for name, lines in blocks:
             with self.subTest(name):
-                shown = "".join(re.match(r"(?:[0-9a-f]{2} ?)*", line)[0]
-                                for line in lines.splitlines())
+                shown = "".join(
+                    re.match(r"(?:[0-9a-f]{2} ?)*", line)[0] for line in lines.splitlines()
+                )
                 self.assertEqual(bytes.fromhex(shown), (GOLDEN / name).read_bytes())
 
     def test_the_limits_are_those_of_the_headers(self):
-        headers = "".join(path.read_text() for folder in ("src", "server")
-                          for path in (ROOT / folder).rglob("*.h"))
+        headers = "".join(
+            path.read_text()
+            for folder in ("src", "server")
+            for path in (ROOT / folder).rglob("*.h")
+        )
         rows = re.findall(r"\| `(BM_\w+)` \| ([\d,]+) ", self.text)
         self.assertGreater(len(rows), 15)
         for name, shown in rows:
@@ -163,13 +190,16 @@ class Document(unittest.TestCase):
 
 def calculate(expression):
     """64 * 1024, 1 << 24, INT32_MAX."""
+
     def value(node):
         if isinstance(node, ast.Constant):
             return node.value
         left, right = value(node.left), value(node.right)
         return left << right if isinstance(node.op, ast.LShift) else left * right
-    return value(ast.parse(expression.replace("INT32_MAX", str(2**31 - 1)).strip(),
-                           mode="eval").body)
+
+    return value(
+        ast.parse(expression.replace("INT32_MAX", str(2**31 - 1)).strip(), mode="eval").body
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 Run by ctest as conformance.order. It shares no line with the code that wrote the vectors.
 """
+
 import json
 import math
 import pathlib
@@ -13,7 +14,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VECTORS = json.loads((ROOT / "proto/golden/order.json").read_text())
 MASK = 2**64 - 1
-G = 0x9e3779b97f4a7c15
+G = 0x9E3779B97F4A7C15
 
 
 class Refused(Exception):
@@ -21,8 +22,8 @@ class Refused(Exception):
 
 
 def mix64(x):
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9 & MASK
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb & MASK
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & MASK
     return x ^ (x >> 31)
 
 
@@ -50,8 +51,19 @@ def ceil(a, b):
 class Stream:
     """Sections 1 and 2. `batches` is None without end."""
 
-    def __init__(self, n, batch_size, shuffle=False, seed=0, n_epochs=None, n_iters=None,
-                 drop_last=False, epoch_border="stop", shard_index=0, shard_count=1):
+    def __init__(
+        self,
+        n,
+        batch_size,
+        shuffle=False,
+        seed=0,
+        n_epochs=None,
+        n_iters=None,
+        drop_last=False,
+        epoch_border="stop",
+        shard_index=0,
+        shard_count=1,
+    ):
         self.n, self.b, self.seed, self.shuffle = n, batch_size, seed, shuffle
         self.i, self.k, self.drop_last = shard_index, shard_count or 1, drop_last
         self.cross = epoch_border == "cross"
@@ -136,15 +148,19 @@ def grouped(seed, epoch, lengths, width, batch_size, shard_count):
 def philox(counter, key):
     c, k = list(counter), list(key)
     for _ in range(10):
-        product0, product1 = 0xd2511f53 * c[0], 0xcd9e8d57 * c[2]
-        c = [(product1 >> 32) ^ c[1] ^ k[0], product1 & 0xffffffff,
-             (product0 >> 32) ^ c[3] ^ k[1], product0 & 0xffffffff]
-        k = [(k[0] + 0x9e3779b9) & 0xffffffff, (k[1] + 0xbb67ae85) & 0xffffffff]
+        product0, product1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [
+            (product1 >> 32) ^ c[1] ^ k[0],
+            product1 & 0xFFFFFFFF,
+            (product0 >> 32) ^ c[3] ^ k[1],
+            product0 & 0xFFFFFFFF,
+        ]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
     return c
 
 
 def words_of(number):
-    return [number & 0xffffffff, number >> 32]
+    return [number & 0xFFFFFFFF, number >> 32]
 
 
 def u32s(seed, epoch, item, action):
@@ -242,8 +258,10 @@ class OrderTest(unittest.TestCase):
     def test_the_page_shows_what_its_example_says(self):
         def text(**parameters):
             stream = Stream(5, 2, n_epochs=2, **parameters)
-            return " ".join("".join(str(item) for item, _ in stream.batch(seq))
-                            for seq in range(stream.batches))
+            return " ".join(
+                "".join(str(item) for item, _ in stream.batch(seq)) for seq in range(stream.batches)
+            )
+
         shown = re.findall(r"`([0-9 ]{5,})`", (ROOT / "proto/ORDER.md").read_text())
         self.assertEqual(shown, [text(), text(epoch_border="cross"), text(drop_last=True)])
 
@@ -252,11 +270,14 @@ class OrderTest(unittest.TestCase):
         for n in range(1, 14):
             for k in range(1, 6):
                 for cross in ("stop", "cross"):
-                    shards = [Stream(n, 2, n_epochs=2, epoch_border=cross, shard_index=i,
-                                     shard_count=k) for i in range(k)]
+                    shards = [
+                        Stream(n, 2, n_epochs=2, epoch_border=cross, shard_index=i, shard_count=k)
+                        for i in range(k)
+                    ]
                     self.assertEqual(len({s.batches for s in shards}), 1)
-                    taken = {pair for s in shards for seq in range(s.batches)
-                             for pair in s.batch(seq)}
+                    taken = {
+                        pair for s in shards for seq in range(s.batches) for pair in s.batch(seq)
+                    }
                     self.assertEqual(taken, {(item, e) for item in range(n) for e in range(2)})
 
 

@@ -7,6 +7,7 @@
 A configuration holds when no assertion fails, no execution gets stuck before the consumer has all
 batches, and no execution goes on for ever (the graph of states has no cycle).
 """
+
 import argparse
 import concurrent.futures
 import os

@@ -22,7 +22,8 @@ import hashlib, json, os, sys
 import torch
 import batchmill.torch
 
-target, checkpoint, epochs, kill_after = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+target, checkpoint = sys.argv[1:3]
+epochs, kill_after = (int(text) for text in sys.argv[3:5])
 torch.manual_seed(1)
 model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -56,7 +57,8 @@ with torch.no_grad():
     for batch in batchmill.torch.Dataset(target, "test", 64):
         right += (model(batch["pixels"]).argmax(1) == batch["label"]).sum().item()
         total += len(batch["label"])
-print(json.dumps([right / total, hashlib.sha1("".join(digests).encode()).hexdigest(), len(digests)]))
+digest = hashlib.sha1("".join(digests).encode()).hexdigest()
+print(json.dumps([right / total, digest, len(digests)]))
 """
 EPOCHS = 15
 
@@ -99,7 +101,8 @@ def test_workers_of_a_loader_give_the_same_batches_in_the_same_order(server, sta
         "import sys, torch, batchmill.torch\n"
         "def labels(n, **options):\n"
         "    dataset = batchmill.torch.Dataset(sys.argv[1], 'digits', 64, shuffle=3)\n"
-        "    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=n, **options)\n"
+        "    options.update(batch_size=None, num_workers=n)\n"
+        "    loader = torch.utils.data.DataLoader(dataset, **options)\n"
         "    return [batch['label'].tolist() for batch in loader]\n"
         "if __name__ == '__main__':\n"
         "    two = labels(2, multiprocessing_context=sys.argv[2])\n"

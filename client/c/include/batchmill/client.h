@@ -414,6 +414,22 @@ BATCHMILL_API enum batchmill_code batchmill_status(struct batchmill_client *clie
                                                    struct batchmill_status *ret_status,
                                                    struct batchmill_error *error);
 
+struct batchmill_remote_action { // that other processes lend, see batchmill/lend.h
+    const char *name;
+    uint32_t lenders, waiting, out;          // batches that wait for one; that one has
+    double waiting_seconds;                  // of the batch that waits longest
+    uint64_t done, failed, retried, expired; // since the server's start
+};
+struct batchmill_remote_actions { // one allocation: free with batchmill_remote_actions_free()
+    size_t n;
+    const struct batchmill_remote_action *actions; // by name
+};
+BATCHMILL_API enum batchmill_code
+batchmill_remote_status(struct batchmill_client *client,
+                        struct batchmill_remote_actions **ret_actions,
+                        struct batchmill_error *error);
+BATCHMILL_API void batchmill_remote_actions_free(struct batchmill_remote_actions *actions);
+
 #ifdef __cplusplus
 }
 #endif

@@ -54,6 +54,12 @@ def tensors(batch: Batch) -> dict[str, Any]:
     return {name: tensor(batch[name]) for name in batch.keys()}
 
 
+def _worker() -> tuple[int, int]:
+    """Of this process among those of a DataLoader; (0, 1) where there are none."""
+    info: Any = torch.utils.data.get_worker_info()  # type: ignore[no-untyped-call,unused-ignore]
+    return (0, 1) if info is None else (int(info.id), int(info.num_workers))
+
+
 def _rank() -> tuple[int, int]:
     """Of this process among those that train together."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -61,7 +67,7 @@ def _rank() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
+class Dataset(torch.utils.data.IterableDataset[Any]):
     """Batches of a pipeline, for a DataLoader with ``batch_size=None`` or to iterate over.
 
     Parameters
@@ -83,8 +89,8 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
     **order
         As of :meth:`Mill.gen_batch`: ``shuffle``, ``seed``, ``drop_last``, ``prefetch``, ...
 
-    Each iteration is over the epoch that ``set_epoch`` said, as with a DistributedSampler; or goes on
-    where ``load_state_dict`` said. ``state_dict`` is that of what this process took, also for
+    Each iteration is over the epoch that ``set_epoch`` said, as with a DistributedSampler; or goes
+    on where ``load_state_dict`` said. ``state_dict`` is that of what this process took, also for
     torchdata's ``StatefulDataLoader``.
     """
 
@@ -100,7 +106,7 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         options: Optional[dict[str, Any]] = None,
         **order: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         for name in ("n_epochs", "n_iters", "position"):
             if name in order:
                 raise _errors.InvalidArgument(
@@ -129,7 +135,7 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, int]:
         """Where it stands: behind the last batch that was taken."""
-        alone = torch.utils.data.get_worker_info() is None
+        alone = _worker()[1] == 1
         base = self._taken if alone else self._base
         return {"epoch": self._epoch, "taken": self._taken, "base": base}
 
@@ -146,7 +152,7 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             per_epoch = stream.info.epoch_batches
             if per_epoch is None:
                 raise TypeError("a dataset whose batches cross epochs has no length")
-            return per_epoch * self.epochs
+            return int(per_epoch) * self.epochs
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -161,7 +167,7 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         return self._mill
 
     def _open_stream(self, skipped: int) -> Any:
-        """At the batch ``skipped`` of the epoch, until ``epochs`` epochs from its start are over."""
+        """At the batch ``skipped`` of the epoch, until ``epochs`` epochs are over."""
         mill = self._open_mill()
         shard = self.shard or _rank()
         last = 0 if self.epochs == 0 else self._epoch + self.epochs
@@ -189,8 +195,7 @@ class Dataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         return made if self.transform is None else self.transform(made)
 
     def __iter__(self) -> Iterator[Any]:
-        worker = torch.utils.data.get_worker_info()
-        index, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        index, count = _worker()
         with self._open_stream(self._taken) as stream:
             # A DataLoader asks its workers in turn, and each gives its own: together all of them.
             for number, batch in enumerate(stream, self._taken):
