@@ -10,8 +10,10 @@
 #include "base/check.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "client/c/codec.h"
+#include "client/c/codec_task.h"
 #include "fakes/fake_replies.h"
 #include "fakes/fake_types.h"
+#include "remote/internal.h"
 #include "support.h"
 
 static struct golden {
@@ -111,6 +113,72 @@ static void run_request(void)
 static void get_run_request(void)
 {
     bm_client_encode_get_run("r1", 200, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
+}
+
+// ---- Lending ----
+
+static void lend_request(void)
+{
+    static const struct batchmill_lent_action actions[] = {{"augment", "v2", "gpu0"},
+                                                           {"noise", NULL, NULL}};
+    static const struct bm_probe probe = {.pid = 77, .fd = 5, .nonce = {1, 2, 3}};
+    bm_client_encode_lend(actions, 2, 2, 11, &probe, &golden.out, NULL);
+    bm_client_request_seal(&golden.out, NULL, NULL);
+}
+
+static void take_first_request(void)
+{
+    const struct bm_client_take take = {
+        .lender = "l1", .ticket = 1, .wait_ms = 5000, .same_host = true, .row = -1};
+    bm_client_encode_take(&take, NULL, &golden.out, NULL);
+}
+
+static void take_request(void)
+{
+    static uint64_t offsets[] = {0, 2, 5};
+    static const struct bm_client_written written[] = {
+        {.name = "x",
+         .dtype = BATCHMILL_UINT8,
+         .ndim = 2,
+         .shape = {2, 2},
+         .data = "abcd",
+         .size_bytes = 4},
+        {.name = "word",
+         .dtype = BATCHMILL_STRING,
+         .ndim = 1,
+         .shape = {5},
+         .offsets = offsets,
+         .noffsets = 3,
+         .data = "hello",
+         .size_bytes = 5},
+    };
+    const struct bm_client_take take = {.lender = "l1",
+                                        .slot = 1,
+                                        .ticket = 8,
+                                        .wait_ms = 5000,
+                                        .ending = BM_CLIENT_TASK_DONE,
+                                        .row = -1,
+                                        .nwritten = 2,
+                                        .written = written};
+    bm_client_encode_take(&take, NULL, &golden.out, NULL);
+}
+
+static void take_failed_request(void)
+{
+    const struct bm_client_take take = {.lender = "l1",
+                                        .ticket = 9,
+                                        .wait_ms = 5000,
+                                        .ending = BM_CLIENT_TASK_FAILED,
+                                        .code = BATCHMILL_OUT_OF_RANGE,
+                                        .text = "too bright",
+                                        .row = 3};
+    bm_client_encode_take(&take, NULL, &golden.out, NULL);
+}
+
+static void end_lending_request(void)
+{
+    bm_client_encode_end_lending("l1", &golden.out, NULL);
     bm_client_request_seal(&golden.out, NULL, NULL);
 }
 
@@ -265,6 +333,55 @@ static void unregister_reply(void)
     reply_add(&reply);
 }
 
+static void lend_reply(void)
+{
+    static const struct bm_same_host same_host = {.probe = {.pid = 66, .fd = 4, .nonce = {9}}};
+    struct bm_reply reply = {
+        .kind = BM_CALL_LEND_ACTIONS,
+        .lent = {.id = "l1", .lease_ms = 60000, .seen = true, .same_host = &same_host},
+    };
+    reply_add(&reply);
+}
+
+static void task_reply(void)
+{
+    static const uint64_t items[] = {40, 41}, epochs[] = {0, 1};
+    static const uint32_t copies[] = {0, 3};
+    static unsigned char data[] = {1, 2, 3, 4};
+    struct bm_schema schema;
+    bm_schema_init(&schema);
+    fake_schema_add(&schema, "x", BM_UINT8, false, 1, (const uint64_t[]){2});
+    struct bm_tensor tensor = {.data = data, .size_bytes = sizeof data};
+    struct bm_task task = {
+        .told = {.action = "augment",
+                 .stream = "s1",
+                 .params = "{\"amount\": 2}",
+                 .pipeline = golden.pipeline,
+                 .seq = 4,
+                 .seed = 7,
+                 .position = 1,
+                 .nitems = 2,
+                 .items = items,
+                 .epochs = epochs,
+                 .copies = copies,
+                 .batch = {.schema = &schema, .tensors = &tensor, .nitems = 2, .items = items}}};
+    atomic_init(&task.refs, 2); // the reply gives back one
+    struct bm_reply reply = {
+        .kind = BM_CALL_TAKE_TASK,
+        .given =
+            {.lender = "l1", .slot = 1, .ticket = 8, .settled = 7, .attempt = 2, .task = &task},
+    };
+    reply_add(&reply);
+    bm_schema_fini(&schema);
+}
+
+static void no_task_reply(void)
+{
+    struct bm_reply reply = {.kind = BM_CALL_TAKE_TASK,
+                             .given = {.lender = "l1", .slot = 1, .ticket = 8, .settled = 8}};
+    reply_add(&reply);
+}
+
 static void error_reply(void)
 {
     struct bm_reply reply = {0};
@@ -297,6 +414,14 @@ static const struct {
     {"close_stream.request", close_request},
     {"run.request", run_request},
     {"get_run.request", get_run_request},
+    {"lend_actions.request", lend_request},
+    {"take_task_first.request", take_first_request},
+    {"take_task.request", take_request},
+    {"take_task_failed.request", take_failed_request},
+    {"end_lending.request", end_lending_request},
+    {"lend_actions.response", lend_reply},
+    {"take_task.response", task_reply},
+    {"no_task_yet.response", no_task_reply},
     {"describe_pipeline.response", describe_reply},
     {"register_pipeline.response", register_reply},
     {"unregister_pipeline.response", unregister_reply},
