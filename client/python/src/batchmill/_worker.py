@@ -12,8 +12,10 @@ import functools
 import json
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
@@ -53,6 +55,14 @@ class SkipBatch(Exception):
 
 class StopStream(Exception):
     """Raised by an action: the stream ends before this batch."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: what is being done goes back, and is done by another."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _Terminated
 
 
 class Context:
@@ -310,7 +320,7 @@ class Worker:
         self._stopping = False
 
     def run(self) -> None:
-        """Works until it is interrupted, or :meth:`stop` is called.
+        """Works until it is interrupted, SIGTERM comes, or :meth:`stop` is called.
 
         With more than one process, those that are lost are started again.
 
@@ -319,14 +329,28 @@ class Worker:
         NotFound, FailedPrecondition, PermissionDenied
             The server does not take the actions, and says why.
         """
-        if self.processes == 1:
-            self._serve()
-        else:
-            self._supervise()
+        with self._stopped_by_sigterm():
+            if self.processes == 1:
+                self._serve()
+            else:
+                self._supervise()
 
     def stop(self) -> None:
         """Ends :meth:`run`, from any thread or signal handler."""
         self._stopping = True
+
+    @contextlib.contextmanager
+    def _stopped_by_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            yield
+        except _Terminated:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     # ---- In a process that works ----
 
@@ -345,9 +369,11 @@ class Worker:
             finally:
                 _native.lender_close(handle)
 
-    def _serve(self) -> None:
+    def _serve(self, parent: Optional[int] = None) -> None:
+        """Until it is stopped, or that parent is no more."""
+        parent = os.getppid() if parent is None else parent
         with self._lender() as lender:
-            while not self._stopping:
+            while not self._stopping and os.getppid() == parent:
                 task, error = ctypes.c_void_p(), _native.Error()
                 code = _native.take(lender, _SLICE_MS, ctypes.byref(task), ctypes.byref(error))
                 if code == _native.OK:
@@ -390,11 +416,13 @@ class Worker:
 
     # ---- In the process that watches over others ----
 
-    def _child(self) -> None:
+    def _child(self, parent: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGTERM, _terminate)
         try:
-            self._serve()
+            self._serve(parent)
+        except _Terminated:
+            pass
         except _errors.Error as error:
             print(f"batchmill worker: {error}", file=sys.stderr)
             sys.exit(_FATAL)
@@ -411,7 +439,7 @@ class Worker:
         try:
             while not self._stopping:
                 while len(children) < self.processes:
-                    children.append(forks.Process(target=self._child, daemon=True))
+                    children.append(forks.Process(target=self._child, args=[os.getpid()]))
                     children[-1].start()
                 began = time.monotonic()
                 multiprocessing.connection.wait([one.sentinel for one in children], 0.2)
