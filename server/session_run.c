@@ -164,6 +164,7 @@ void session_run_cancel(struct session_holding *holding)
         return; // cancelling twice, or too late, changes nothing
     run_end(run, BM_RUN_CANCELLED);
     run_close_stream(run);
+    run_told(run); // whoever cancels it knows how it ended: a drain need not wait for anybody
 }
 
 // ---- Opening and forgetting ----

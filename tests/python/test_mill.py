@@ -327,8 +327,13 @@ def test_a_fork_gets_a_clear_error_and_does_not_crash(server):
     assert out.split() == ["True"] * 3 + ["1"] and child.returncode == 0
 
 
-def test_a_process_that_just_ends_neither_hangs_nor_crashes(server, configuration):
-    for target in (server.url, str(configuration)):
+def test_a_process_that_just_ends_leaves_nothing_behind(tmp_path, configuration):
+    with serving(tmp_path) as server, batchmill.open(server.url) as mill:
+        ends_and_leaves_nothing(server.url, configuration, mill)
+
+
+def ends_and_leaves_nothing(url, configuration, mill):
+    for target in (url, str(configuration)):
         code = (
             "import batchmill, sys\n"
             "mill = batchmill.open(sys.argv[1])\n"
@@ -337,6 +342,7 @@ def test_a_process_that_just_ends_neither_hangs_nor_crashes(server, configuratio
         )
         child = python(code, target)
         assert child.wait(30) == 0
+    assert mill.status().streams == 0
 
 
 def test_many_small_batches_need_no_more_memory(mill):

@@ -169,6 +169,15 @@ static void a_cancelled_run_keeps_what_it_counted(void **state)
     assert_int_equal(nstreams(), 0);
 }
 
+static void a_cancelled_run_holds_up_no_drain(void **state)
+{
+    (void)state;
+    const char *id = run_of(open_of("slow"));
+    assert_false(bm_session_idle(host.session));
+    expect_ok(fake_named(&host, BM_CALL_CANCEL_RUN, id));
+    assert_true(bm_session_idle(host.session)); // who cancelled it knows how it ended
+}
+
 static void cancelling_a_run_that_is_done_changes_nothing(void **state)
 {
     (void)state;
@@ -269,6 +278,7 @@ int main(void)
         TEST(a_failure_ends_a_run_and_is_reported),
         TEST(a_run_that_goes_on_after_failures_reports_the_first),
         TEST(a_cancelled_run_keeps_what_it_counted),
+        TEST(a_cancelled_run_holds_up_no_drain),
         TEST(cancelling_a_run_that_is_done_changes_nothing),
         TEST(a_run_nobody_asks_for_is_stopped),
         TEST(a_detached_run_goes_on_alone_and_keeps_its_report_for_a_lease),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import dataclasses
 import json
@@ -27,6 +28,16 @@ _SCHEMES = ("tcp://", "tls+tcp://", "ipc://", "ws://", "inproc://")
 _POLL = 0.05  # seconds that a wait does not look whether somebody pressed Ctrl-C
 
 _used_in: set[int] = set()  # processes
+_mills: weakref.WeakSet[Any] = weakref.WeakSet()  # open ones
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that just ends leaves no stream behind for the server to keep."""
+    for mill in list(_mills):
+        if mill._pid == os.getpid():
+            mill.close()
+
 
 Target = Union[str, "os.PathLike[str]"]
 Token = Union[str, "os.PathLike[str]", None]
@@ -175,6 +186,7 @@ class Mill:
                 "open the first in the child, or start it by 'spawn' or 'forkserver'"
             )
         _used_in.add(self._pid)
+        _mills.add(self)
         self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
         self._cursors: dict[Any, Any] = {}
         self._mutex = threading.Lock()
