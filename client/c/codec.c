@@ -33,8 +33,8 @@ static enum batchmill_code request_pack(const Batchmill__V1__Request *request,
     return BATCHMILL_OK;
 }
 
-enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
-                                           struct batchmill_error *error)
+enum batchmill_code bm_client_request_close(struct bm_buffer *request, const char *token,
+                                            struct batchmill_error *error)
 {
     enum { TAG_TOKEN = 12 << 3 | 2 };
     if (token != NULL) {
@@ -50,12 +50,19 @@ enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char
         bm_check_put(request->data, size);
     if (bm_buffer_failed(request))
         return fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
-    if (request->size > BM_CLIENT_REQUEST_BYTES_MAX)
+    return BATCHMILL_OK;
+}
+
+enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
+                                           struct batchmill_error *error)
+{
+    enum batchmill_code code = bm_client_request_close(request, token, error);
+    if (code == BATCHMILL_OK && request->size > BM_CLIENT_REQUEST_BYTES_MAX)
         return fail(
             error, BATCHMILL_INVALID_ARGUMENT,
             "request: expected at most 65536 bytes, got a name, a position, a definition or a "
             "token that is longer");
-    return BATCHMILL_OK;
+    return code;
 }
 
 // On the wire 0 stands for "not given", so what would read as that has to be said otherwise.

@@ -29,6 +29,10 @@ enum {
 enum batchmill_code bm_client_request_seal(struct bm_buffer *request, const char *token,
                                            struct batchmill_error *error);
 
+// The same, however long it is.
+enum batchmill_code bm_client_request_close(struct bm_buffer *request, const char *token,
+                                            struct batchmill_error *error);
+
 // Whether the reply was altered on its way, or says that its request was: ask again. A message
 // without a check is taken as it is.
 bool bm_client_reply_altered(const void *bytes, size_t size);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/wire.h"
 #include "batchmill/v1/batchmill.pb-c.h"
 #include "client/c/codec_wire.h"
@@ -15,7 +14,6 @@
 enum {
     REPLY_TAKE_TASK = 13,
     REPLY_LEND_ACTIONS = 16,
-    CHECKED_BYTES_MAX = BM_CLIENT_REQUEST_BYTES_MAX, // a longer one has no check
 };
 
 static enum batchmill_code request_pack(const Batchmill__V1__Request *request,
@@ -150,21 +148,6 @@ static void written_fill(const struct bm_client_written *written, struct written
     tensor->shared_data = &to->shared;
 }
 
-static enum batchmill_code take_seal(struct bm_buffer *request, const char *token,
-                                     struct batchmill_error *error)
-{
-    if (request->size <= CHECKED_BYTES_MAX / 2)
-        return bm_client_request_seal(request, token, error);
-    Batchmill__V1__Request only = BATCHMILL__V1__REQUEST__INIT; // fields may come in any order
-    if (token != NULL)
-        only.token = (ProtobufCBinaryData){strlen(token), (uint8_t *)token};
-    unsigned char *at = bm_buffer_extend(request, batchmill__v1__request__get_packed_size(&only));
-    if (at == NULL)
-        return bm_client_fail(error, BATCHMILL_RESOURCE_EXHAUSTED, "out of memory for a request");
-    batchmill__v1__request__pack(&only, at);
-    return BATCHMILL_OK;
-}
-
 enum batchmill_code bm_client_encode_take(const struct bm_client_take *take, const char *token,
                                           struct bm_buffer *out, struct batchmill_error *error)
 {
@@ -198,7 +181,7 @@ enum batchmill_code bm_client_encode_take(const struct bm_client_take *take, con
     request.take_task = &call;
     code = request_pack(&request, out, error);
     if (code == BATCHMILL_OK)
-        code = take_seal(out, token, error);
+        code = bm_client_request_close(out, token, error);
 out:
     free(messages);
     free(pointers);

@@ -51,7 +51,7 @@ struct bm_client_take {
     size_t nwritten;
     const struct bm_client_written *written;
 };
-// With the token, as it is the last step; a long one has no check.
+// With the token and a check, as it is the last step, and may be long.
 enum batchmill_code bm_client_encode_take(const struct bm_client_take *take, const char *token,
                                           struct bm_buffer *out, struct batchmill_error *error);
 
