@@ -59,7 +59,10 @@ def deadly(batch, ctx):
     os.kill(os.getpid(), 9)
 
 actions = [globals()[name] for name in sys.argv[2].split(",")]
-batchmill.worker(sys.argv[1], actions=actions, processes=int(sys.argv[3])).run()
+shared = os.environ.get("SHARED") != "no"
+batchmill.worker(
+    sys.argv[1], actions=actions, processes=int(sys.argv[3]), shared_memory=shared
+).run()
 """
 
 
@@ -95,8 +98,9 @@ def test_a_lent_action_gives_what_it_gives_in_process(server, mill, bright):
         assert digest(mill.gen_batch("bright", 64, shuffle=7, prefetch=3)) == bright
 
 
-def test_large_batches_go_by_shared_memory_and_come_right(server, mill):
-    with lending(server.url, "doubled"):
+@pytest.mark.parametrize("shared", ["yes", "no"])
+def test_large_batches_come_right_by_shared_memory_and_by_the_socket(server, mill, shared):
+    with lending(server.url, "doubled", SHARED=shared):
         for batch in mill.gen_batch("doubled", 4, n_epochs=2, prefetch=2):
             np.testing.assert_array_equal(batch["x"], batch["value"] * 2)
 
