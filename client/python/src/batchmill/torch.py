@@ -12,7 +12,7 @@
 ``num_workers=0`` is recommended: the server prepares the batches, and the client receives the next
 ones in the background without the interpreter's lock. Worker processes of a DataLoader would copy
 each batch once more, which halves the rate of large ones. They work all the same, and give the
-same batches in the same order.
+same batches in the same order: each receives all of them, and gives its share.
 """
 
 from __future__ import annotations
