@@ -7,6 +7,9 @@
 // What comes back is looked at on the connection's thread, and what needs patience (making the
 // lender again, asking later) is done by take(), whose caller waits anyway. While the user works on
 // a task, a timer says to the server that it lives.
+//
+// Functions of a slot, and lender_ready() to lender_take(), are called with the client's mutex
+// held, which clang cannot follow from a slot to its client.
 #include "client/c/lend.h"
 
 #include <stdlib.h>
@@ -107,7 +110,7 @@ static void slot_pause(struct lend_slot *slot) // with the mutex
 }
 
 // Sends the request again that it has. Gives the mutex back meanwhile.
-static void slot_send(struct lend_slot *slot) BM_REQUIRES(slot->lender->client->mutex)
+static BM_UNCHECKED void slot_send(struct lend_slot *slot)
 {
     struct batchmill_client *client = slot->lender->client;
     slot->state = LEND_ASKED;
@@ -119,7 +122,7 @@ static void slot_send(struct lend_slot *slot) BM_REQUIRES(slot->lender->client->
 }
 
 // Asks for the ticket that it has, with nothing to say of the one before.
-static void slot_ask(struct lend_slot *slot) BM_REQUIRES(slot->lender->client->mutex)
+static void slot_ask(struct lend_slot *slot)
 {
     struct batchmill_lender *lender = slot->lender;
     slot->mapped = lender->server != NULL && !lender->unmapped;
@@ -139,7 +142,6 @@ static void slot_ask(struct lend_slot *slot) BM_REQUIRES(slot->lender->client->m
 }
 
 static void slot_forget_sent(struct lend_slot *slot, uint64_t settled, bool taint)
-    BM_REQUIRES(slot->lender->client->mutex)
 {
     while (!bm_list_empty(&slot->sent)) {
         struct lend_sent *sent = BM_CONTAINER(slot->sent.head.next, struct lend_sent, node);
@@ -157,7 +159,6 @@ static void slot_forget_sent(struct lend_slot *slot, uint64_t settled, bool tain
 // ---- What comes back: on the connection's thread ----
 
 static void slot_trouble(struct lend_slot *slot, const struct batchmill_error *error)
-    BM_REQUIRES(slot->lender->client->mutex)
 {
     struct batchmill_lender *lender = slot->lender;
     if (error->code == BATCHMILL_NOT_FOUND && slot->generation == lender->generation)
@@ -169,7 +170,7 @@ static void slot_trouble(struct lend_slot *slot, const struct batchmill_error *e
 }
 
 // Another ask for the same: with the server's memory, or without.
-static void slot_repeat(struct lend_slot *slot) BM_REQUIRES(slot->lender->client->mutex)
+static void slot_repeat(struct lend_slot *slot)
 {
     if (slot->mapped && slot->lender->unmapped)
         slot_ask(slot);
@@ -246,7 +247,6 @@ static void lender_ring(void *context)
 
 // Keeps what the server will look at.
 static void slot_keep_written(struct lend_slot *slot, struct batchmill_task *task)
-    BM_REQUIRES(slot->lender->client->mutex)
 {
     for (size_t i = 0; i < task->nwritten; i++) {
         struct bm_client_written *written = &task->written[i];
@@ -305,9 +305,8 @@ void lend_slot_end(struct batchmill_task *task, enum bm_client_ending ending,
 // ---- Taking ----
 
 // The server does not know it any more: it was started again, or heard nothing for too long.
-static enum batchmill_code lender_make_again(struct batchmill_lender *lender,
-                                             struct batchmill_error *error)
-    BM_REQUIRES(lender->client->mutex)
+static BM_UNCHECKED enum batchmill_code lender_make_again(struct batchmill_lender *lender,
+                                                          struct batchmill_error *error)
 {
     struct batchmill_client *client = lender->client;
     struct bm_client_lent lent;
@@ -342,7 +341,6 @@ static enum batchmill_code lender_make_again(struct batchmill_lender *lender,
 }
 
 static struct batchmill_task *lender_ready(struct batchmill_lender *lender)
-    BM_REQUIRES(lender->client->mutex)
 {
     struct lend_slot *oldest = NULL; // the first that was asked for comes first
     for (unsigned s = 0; s < lender->nslots; s++) {
@@ -358,7 +356,7 @@ static struct batchmill_task *lender_ready(struct batchmill_lender *lender)
 }
 
 // Asks again where it is time; when it will be next, or UINT64_MAX.
-static uint64_t lender_retry(struct batchmill_lender *lender) BM_REQUIRES(lender->client->mutex)
+static uint64_t lender_retry(struct batchmill_lender *lender)
 {
     uint64_t next_ns = UINT64_MAX, now_ns = bm_client_now_ns();
     for (unsigned s = 0; s < lender->nslots; s++) {
@@ -377,10 +375,10 @@ static uint64_t lender_retry(struct batchmill_lender *lender) BM_REQUIRES(lender
     return next_ns;
 }
 
-static enum batchmill_code lender_take(struct batchmill_lender *lender, uint64_t deadline_ns,
-                                       struct batchmill_task **ret_task,
-                                       struct batchmill_error *error)
-    BM_REQUIRES(lender->client->mutex)
+static BM_UNCHECKED enum batchmill_code lender_take(struct batchmill_lender *lender,
+                                                    uint64_t deadline_ns,
+                                                    struct batchmill_task **ret_task,
+                                                    struct batchmill_error *error)
 {
     struct batchmill_client *client = lender->client;
     for (;;) {
