@@ -29,7 +29,8 @@ struct bm_wire_field {
 
 static inline struct bm_wire bm_wire_of(const void *bytes, size_t size)
 {
-    return (struct bm_wire){.at = bytes, .stop = (const unsigned char *)bytes + size};
+    const unsigned char *at = bytes; // NULL where there are none
+    return (struct bm_wire){.at = at, .stop = size == 0 ? at : at + size};
 }
 static inline size_t bm_wire_size(const struct bm_wire *wire)
 {
